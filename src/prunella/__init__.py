@@ -1,0 +1,3 @@
+"""Make trained neural networks small, with a guarantee."""
+
+__version__ = "0.1.0.dev0"

@@ -1,0 +1,39 @@
+"""Errors a user can act on.
+
+Every message is one paragraph: where, what was given, what was expected, what to do. The command
+line prints the message without a traceback and ends with the class's exit code.
+"""
+
+from __future__ import annotations
+
+
+class PrunellaError(Exception):
+    """Base of all errors that prunella raises on purpose."""
+
+    exit_code = 2
+
+
+class InputError(PrunellaError, ValueError):
+    """An argument, a configuration or a model cannot be used as given."""
+
+
+class DataError(PrunellaError, ValueError):
+    """Samples or labels cannot be used as given (empty, out of range, not finite, not disjoint)."""
+
+
+class FileError(PrunellaError, ValueError):
+    """A file is missing, damaged, or was made for something else."""
+
+
+class BudgetError(PrunellaError, ValueError):
+    """The budget cannot be met; the message names the smallest reachable value."""
+
+
+class GraphError(PrunellaError, RuntimeError):
+    """The model could not be traced, or has nothing that can be removed."""
+
+
+class SurgeryError(PrunellaError, RuntimeError):
+    """The small model does not compute what the masked original computes."""
+
+    exit_code = 1

@@ -1,0 +1,76 @@
+"""Fingerprints of samples, so that data used twice is noticed."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+from torch import Tensor
+
+_BYTES = 8  # 64 bits: among a million samples a chance collision has probability 3e-8
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SampleIds:
+    """The set of samples that some step has seen.
+
+    Attributes:
+        hashes: 64-bit BLAKE2b digest of each distinct sample's bytes.
+        count: Number of samples, repetitions included.
+    """
+
+    hashes: frozenset[int]
+    count: int
+
+    @staticmethod
+    def none() -> SampleIds:
+        """No samples."""
+        return SampleIds(hashes=frozenset(), count=0)
+
+    @staticmethod
+    def of(
+        inputs: Tensor,  # (N, ...)
+    ) -> SampleIds:
+        """Fingerprint each sample (first axis) by its shape, type and bytes."""
+        rows = inputs.detach().cpu().contiguous()
+        prefix = f"{rows.dtype}{tuple(rows.shape[1:])}".encode()
+        hashes = []
+        for row in rows:
+            digest = hashlib.blake2b(prefix, digest_size=_BYTES)
+            digest.update(row.numpy().tobytes())
+            hashes.append(int.from_bytes(digest.digest(), "little"))
+        return SampleIds(hashes=frozenset(hashes), count=len(hashes))
+
+    @staticmethod
+    def union(sets: Iterable[SampleIds]) -> SampleIds:
+        """All samples of several sets; counts are added."""
+        parts = list(sets)
+        return SampleIds(
+            hashes=frozenset().union(*(part.hashes for part in parts)),
+            count=sum(part.count for part in parts),
+        )
+
+    def overlap(self, other: SampleIds) -> int:
+        """Number of distinct samples in both."""
+        return len(self.hashes & other.hashes)
+
+    @property
+    def digest(self) -> str:
+        """16 hexadecimal digits that name this set, whatever the order of its samples."""
+        data = np.sort(np.fromiter(self.hashes, dtype=np.uint64, count=len(self.hashes)))
+        return hashlib.blake2b(data.tobytes(), digest_size=_BYTES).hexdigest()
+
+    def to_json(self) -> dict[str, object]:
+        """Plain data; the hashes as base64 of sorted 64-bit integers."""
+        data = np.sort(np.fromiter(self.hashes, dtype="<u8", count=len(self.hashes)))
+        return {"count": self.count, "hashes": base64.b64encode(data.tobytes()).decode()}
+
+    @staticmethod
+    def from_json(data: dict[str, object]) -> SampleIds:
+        """The inverse of `to_json`."""
+        raw = base64.b64decode(str(data["hashes"]))
+        values = np.frombuffer(raw, dtype="<u8")
+        return SampleIds(hashes=frozenset(int(v) for v in values), count=int(str(data["count"])))

@@ -1,0 +1,185 @@
+"""The data that flows between the stages; all of it frozen."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Literal
+
+from torch import Tensor
+
+from prunella.core.samples import SampleIds
+
+Role = Literal["producer", "carrier", "consumer"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cost:
+    """Size and work of a network.
+
+    Attributes:
+        params: Number of parameters; a tied parameter counts once.
+        macs: Multiply-adds of convolutions and matrix products for the example inputs as given;
+            with one sample in them this is the cost of one sample.
+        bytes: Size of all parameters and buffers in their own types.
+    """
+
+    params: int
+    macs: int
+    bytes: int
+
+    def fraction_of(self, other: Cost) -> tuple[float, float, float]:
+        """This cost divided by another, as (params, macs, bytes)."""
+        pairs = (self.params, other.params), (self.macs, other.macs), (self.bytes, other.bytes)
+        params, macs, size = (a / b if b else 1.0 for a, b in pairs)
+        return params, macs, size
+
+
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class Member:
+    """The positions along one axis of one tensor that belong to the units of a group.
+
+    Attributes:
+        tensor: Dotted name of a parameter or buffer.
+        axis: Axis of that tensor.
+        indices: int64, shape (size, k): unit u owns positions indices[u] along the axis.
+        role: "producer" makes the channel, "carrier" carries it (batch norm, depthwise
+            convolution), "consumer" reads it.
+    """
+
+    tensor: str
+    axis: int
+    indices: Tensor  # (size, k) int64
+    role: Role
+
+
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class ChannelGroup:
+    """Units of one kind: each can be removed, and takes all its members with it.
+
+    Attributes:
+        name: Stable, readable: the first layer that makes the channels.
+        size: Number of units.
+        prunable: Whether units may be removed.
+        reason: Why not; "" if prunable.
+        members: Where the units live.
+    """
+
+    name: str
+    size: int
+    prunable: bool
+    reason: str
+    members: tuple[Member, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredTensor:
+    """A parameter or buffer of the model, as far as cost is concerned.
+
+    Attributes:
+        name: Dotted name; of tied parameters the first.
+        shape: Its shape.
+        itemsize: Bytes of one element.
+        is_parameter: False for buffers.
+        uses: Multiply-adds that each of its elements takes part in, for the example inputs.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    itemsize: int
+    is_parameter: bool
+    uses: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TensorSpec:
+    """Shape, type and rough distribution of one example input tensor.
+
+    Attributes:
+        shape: Its shape.
+        dtype: Name of the type, for instance "float32".
+        low: Smallest value of the example.
+        high: Largest value of the example.
+    """
+
+    shape: tuple[int, ...]
+    dtype: str
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InputSpec:
+    """The example inputs without their values.
+
+    Attributes:
+        structure: How the leaves were nested, as text for messages and files.
+        leaves: One for each tensor.
+    """
+
+    structure: str
+    leaves: tuple[TensorSpec, ...]
+
+
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class ChannelGraph:
+    """What may be removed together in one model.
+
+    Attributes:
+        groups: Prunable and frozen groups, in the order in which the model makes the channels.
+        tensors: All parameters and buffers of the model.
+        other_macs: Multiply-adds between activations, which no stored tensor takes part in.
+        inputs: The example inputs the model was run on (tensors are copies), as positional
+            arguments.
+        model_type: Class name of the model, for messages.
+    """
+
+    groups: tuple[ChannelGroup, ...]
+    tensors: tuple[StoredTensor, ...]
+    other_macs: int
+    inputs: tuple[object, ...]
+    model_type: str
+
+    @property
+    def prunable(self) -> tuple[ChannelGroup, ...]:
+        """The groups from which units may be removed."""
+        return tuple(group for group in self.groups if group.prunable)
+
+    def group(self, name: str) -> ChannelGroup:
+        """The group of that name; KeyError if there is none."""
+        for group in self.groups:
+            if group.name == name:
+                return group
+        raise KeyError(name)
+
+
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class ChannelScores(Mapping[str, Tensor]):
+    """One number for each unit of each prunable group; larger is more worth keeping.
+
+    A mapping from group name to float32 tensor of shape (size,), all >= 0.
+
+    Attributes:
+        method: Which method's scores these are.
+        values: The scores by group.
+        filter_norms: L2 norm of each unit's producing weights, by group, shape (size,).
+        sums: Number of (output, position, sign) sums that the group's consumers compute for one
+            sample, by group: eta of the sampling bounds.
+        samples: The samples that were seen.
+    """
+
+    method: str
+    values: Mapping[str, Tensor]
+    filter_norms: Mapping[str, Tensor] = field(default_factory=lambda: MappingProxyType({}))
+    sums: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
+    samples: SampleIds = field(default_factory=SampleIds.none)
+
+    def __getitem__(self, name: str) -> Tensor:
+        return self.values[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.values)
+
+    def __len__(self) -> int:
+        return len(self.values)
