@@ -1,0 +1,6 @@
+"""Reading the ATen calls of an ordinary forward pass: which stored tensors they use, and how."""
+
+from prunella.ops.contractions import Contraction, contraction_of
+from prunella.ops.storage import StoredTensors, View
+
+__all__ = ["Contraction", "StoredTensors", "View", "contraction_of"]
