@@ -1,3 +1,75 @@
-"""Make trained neural networks small, with a guarantee."""
+"""Make trained neural networks small, with a guarantee.
+
+The main road::
+
+    graph = prunella.trace(model, example_inputs)
+    scores = prunella.sensitivities(model, graph, loader)
+    plan = prunella.plan(graph, scores, prunella.Params(0.4))
+    small = plan.apply(model)
+    certificate = prunella.certify(model, small, held_out)
+
+or all of it with `prunella.prune`.
+"""
 
 __version__ = "0.1.0.dev0"
+
+from prunella.certify import certify
+from prunella.core.budgets import Budget, Flops, Params
+from prunella.core.errors import (
+    BudgetError,
+    DataError,
+    FileError,
+    GraphError,
+    InputError,
+    PrunellaError,
+    SurgeryError,
+)
+from prunella.core.results import Certificate
+from prunella.core.types import ChannelGraph, ChannelGroup, ChannelScores, Cost, Member
+from prunella.files import load, load_weights, save, save_weights
+from prunella.graph import trace
+from prunella.measure import accuracy, compare_latency, cost
+from prunella.pipeline import PruneResult, prune
+from prunella.plans import Plan
+from prunella.plans import make_plan as plan
+from prunella.retrain import Recipe, fit, reestimate_batchnorm
+from prunella.select import METHODS, register_method
+from prunella.sensitivity import sensitivities
+
+__all__ = [
+    "METHODS",
+    "Budget",
+    "BudgetError",
+    "Certificate",
+    "ChannelGraph",
+    "ChannelGroup",
+    "ChannelScores",
+    "Cost",
+    "DataError",
+    "FileError",
+    "Flops",
+    "GraphError",
+    "InputError",
+    "Member",
+    "Params",
+    "Plan",
+    "PruneResult",
+    "PrunellaError",
+    "Recipe",
+    "SurgeryError",
+    "accuracy",
+    "certify",
+    "compare_latency",
+    "cost",
+    "fit",
+    "load",
+    "load_weights",
+    "plan",
+    "prune",
+    "reestimate_batchnorm",
+    "register_method",
+    "save",
+    "save_weights",
+    "sensitivities",
+    "trace",
+]

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import math
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
+from typing import Any, TypeGuard
 
+from prunella.core.errors import FileError
 from prunella.core.types import Cost
 
 
@@ -25,7 +28,8 @@ class Certificate:
             without labels.
         accuracy_drop_upper: Upper bound for the expected drop; None without labels.
         logit_error_bound: |small(x) - original(x)| <= bound * |original(x)| in the L2 norm for a
-            share of at least 1 - alpha of new samples; None if n is too small for any bound.
+            share of at least 1 - alpha of new samples; None if n is too small for any bound,
+            infinity if the original's output is zero too often for a relative one.
         samples_digest: Name of the set of certification samples.
         original_digest: Name of the original model's weights.
         small_digest: Name of the small model's weights.
@@ -47,33 +51,152 @@ class Certificate:
 
     @property
     def statement(self) -> str:
-        """The certificate in plain words."""
-        confidence = f"{100 * (1 - self.delta):g} %"
+        """The certificate in plain words; bounds are rounded up."""
         parts = [
-            f"Measured on {self.n:,} samples that were used for nothing else. On new samples drawn "
-            f"like them, each of these statements holds with confidence {confidence}:",
+            f"Measured on {self.n:,} samples that were set aside for this. On new samples drawn "
+            "like them, each of the following statements holds with confidence "
+            f"{100 * (1 - self.delta):g} %:",
             f"the two networks name a different class for at most "
-            f"{100 * self.disagreement_upper:.2f} % of samples "
+            f"{_percent_up(self.disagreement_upper)} % of samples "
             f"(observed {100 * self.disagreement:.2f} %);",
         ]
         if self.accuracy_drop_upper is not None and self.accuracy_drop is not None:
-            parts.append(
-                f"the accuracy falls by at most {100 * self.accuracy_drop_upper:.2f} percentage "
-                f"points (observed {100 * self.accuracy_drop:+.2f});"
-            )
-        if self.logit_error_bound is not None:
-            parts.append(
-                f"for at least {100 * (1 - self.alpha):g} % of samples the outputs differ by at "
-                f"most {100 * self.logit_error_bound:.1f} % of the original output's length."
-            )
+            parts.append(_drop_words(self.accuracy_drop, self.accuracy_drop_upper))
+        most = f"for at least {100 * (1 - self.alpha):g} % of samples"
+        if self.logit_error_bound is None:
+            parts.append("there are too few samples to bound how far the outputs differ.")
+        elif math.isinf(self.logit_error_bound):
+            parts.append("no finite relative bound on the outputs exists, because the original's")
+            parts.append("outputs are all zero too often.")
         else:
-            parts.append("there are too few samples for a bound on the size of the outputs.")
+            parts.append(
+                f"{most} the outputs differ by at most {_percent_up(self.logit_error_bound)} % of "
+                "the length of the original's output."
+            )
+        parts.append("Samples that are not drawn like them are not covered.")
         return " ".join(parts)
 
     def to_json(self) -> str:
-        """The certificate as JSON text, statement included."""
-        data = {"schema_version": 1, **asdict(self), "statement": self.statement}
-        return json.dumps(data, indent=2)
+        """The certificate as JSON text, statement included; an infinite bound is "infinity"."""
+        data = {"schema_version": _SCHEMA_VERSION, **asdict(self), "statement": self.statement}
+        if self.logit_error_bound is not None and math.isinf(self.logit_error_bound):
+            data["logit_error_bound"] = "infinity"  # JSON has no number for it
+        return json.dumps(data, indent=2, allow_nan=False)
+
+    @staticmethod
+    def from_json(text: str) -> Certificate:
+        """The inverse of `to_json`; fields this version does not know are ignored.
+
+        Raises:
+            FileError: the text is no certificate, is damaged, or has an unknown schema version.
+        """
+        try:
+            data = json.loads(text)
+        except ValueError as error:
+            raise FileError(
+                f"the certificate is not JSON ({error}); expected the text that "
+                "Certificate.to_json wrote. The file is damaged or something else."
+            ) from None
+        if not isinstance(data, dict) or "schema_version" not in data:
+            raise FileError(
+                "the JSON has no schema_version; expected the text that Certificate.to_json "
+                "wrote. The file is damaged or something else."
+            )
+        if data["schema_version"] != _SCHEMA_VERSION:
+            raise FileError(
+                f"the certificate has schema_version {data['schema_version']!r}; this version of "
+                f"prunella reads {_SCHEMA_VERSION}. Use the version that wrote it."
+            )
+        values = {name: _read_field(data, name, accepts) for name, accepts in _FIELDS.items()}
+        return Certificate(**values)
+
+
+_SCHEMA_VERSION = 1
+
+
+def _drop_words(observed: float, upper: float) -> str:
+    seen = f"(observed {'a fall' if observed >= 0 else 'a rise'} of {100 * abs(observed):.2f})"
+    if upper < 0:  # the smallest certain rise, rounded down
+        return (
+            f"the accuracy rises by at least {math.floor(-upper * 1e4) / 100:.2f} percentage "
+            f"points {seen};"
+        )
+    return f"the accuracy falls by at most {_percent_up(upper)} percentage points {seen};"
+
+
+def _percent_up(bound: float) -> str:
+    """A bound in percent, rounded up at two decimals so that the words are never too strong."""
+    # the small allowance keeps 0.03 from becoming 3.01 by binary rounding alone
+    return f"{math.ceil(bound * 1e4 - 1e-7) / 100:,.2f}"
+
+
+def _is_number(value: object) -> TypeGuard[float]:
+    # a comparison, because math.isfinite fails on integers beyond the range of floats
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < math.inf
+
+
+def _is_share(value: object) -> bool:
+    return _is_number(value) and 0 <= value <= 1
+
+
+def _is_level(value: object) -> bool:
+    return _is_share(value) and value not in (0, 1)
+
+
+def _is_difference(value: object) -> bool:
+    return value is None or (_is_number(value) and -1 <= value <= 1)
+
+
+def _is_size(value: object) -> bool:
+    if value is None or value == "infinity":
+        return True
+    return _is_number(value) and value >= 0
+
+
+def _is_count(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value > 0
+
+
+def _is_digest(value: object) -> bool:
+    return isinstance(value, str) and bool(value)
+
+
+def _is_texts(value: object) -> bool:
+    return isinstance(value, list) and all(isinstance(text, str) for text in value)
+
+
+_FIELDS: dict[str, Callable[[object], bool]] = {
+    "alpha": _is_level,
+    "delta": _is_level,
+    "n": _is_count,
+    "disagreement": _is_share,
+    "disagreement_upper": _is_share,
+    "accuracy_drop": _is_difference,
+    "accuracy_drop_upper": _is_difference,
+    "logit_error_bound": _is_size,
+    "samples_digest": _is_digest,
+    "original_digest": _is_digest,
+    "small_digest": _is_digest,
+    "assumptions": _is_texts,
+}
+
+
+def _read_field(data: dict[str, Any], name: str, accepts: Callable[[object], bool]) -> Any:
+    """One field of a certificate as it came from JSON, checked."""
+    if name not in data:
+        raise FileError(
+            f"the certificate has no {name!r}; expected all of {', '.join(_FIELDS)}. The file is "
+            "damaged; make the certificate again."
+        )
+    value = data[name]
+    if not accepts(value):
+        raise FileError(
+            f"the certificate's {name} is {value!r}, which no certificate can hold. The file is "
+            "damaged; make the certificate again."
+        )
+    if accepts is _is_size and value == "infinity":
+        return math.inf
+    return tuple(value) if isinstance(value, list) else value
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -148,6 +271,7 @@ class Report:
         config: The resolved configuration as YAML text; may be "".
         files: File name to what it holds.
         notes: Sentences the reader should know, for instance what could not be pruned.
+        reached: Whether the budget was met; None if that is not known.
     """
 
     title: str
@@ -166,3 +290,4 @@ class Report:
     config: str
     files: Mapping[str, str]
     notes: tuple[str, ...]
+    reached: bool | None = None

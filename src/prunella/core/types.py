@@ -92,36 +92,6 @@ class StoredTensor:
     uses: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TensorSpec:
-    """Shape, type and rough distribution of one example input tensor.
-
-    Attributes:
-        shape: Its shape.
-        dtype: Name of the type, for instance "float32".
-        low: Smallest value of the example.
-        high: Largest value of the example.
-    """
-
-    shape: tuple[int, ...]
-    dtype: str
-    low: float
-    high: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class InputSpec:
-    """The example inputs without their values.
-
-    Attributes:
-        structure: How the leaves were nested, as text for messages and files.
-        leaves: One for each tensor.
-    """
-
-    structure: str
-    leaves: tuple[TensorSpec, ...]
-
-
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class ChannelGraph:
     """What may be removed together in one model.

@@ -7,9 +7,7 @@ may be compressed with gzip.
 
 from __future__ import annotations
 
-import gzip
 import math
-import zlib
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +15,7 @@ import torch
 from torch import Tensor
 
 from prunella.core.errors import FileError
+from prunella.data.files import unpack
 
 _UNSIGNED_BYTE = 0x08
 
@@ -34,14 +33,18 @@ def read_idx(path: Path) -> Tensor:
 
 
 def read_maybe_gzip(path: Path) -> bytes:
-    """Content of a file, unpacked if it is gzip-compressed."""
+    """Content of a file, unpacked if it is gzip-compressed.
+
+    Raises:
+        FileError: the file is missing, cannot be read, or is damaged.
+    """
     try:
         raw = path.read_bytes()
-        return gzip.decompress(raw) if raw[:2] == b"\x1f\x8b" else raw
     except FileNotFoundError:
         raise FileError(f"{path}: no such file.") from None
-    except (OSError, EOFError, zlib.error) as error:
-        raise FileError(f"{path}: cannot be read ({error}); fetch the file again.") from None
+    except OSError as error:
+        raise FileError(f"{path}: cannot be read ({error.strerror or error}).") from None
+    return unpack(raw, name=str(path))
 
 
 def decode_idx(raw: bytes, *, name: str) -> Tensor:
@@ -52,9 +55,14 @@ def decode_idx(raw: bytes, *, name: str) -> Tensor:
     if kind != _UNSIGNED_BYTE:
         raise FileError(f"{name}: element type 0x{kind:02x}, expected unsigned bytes (0x08).")
     start = 4 + 4 * axes
+    if len(raw) < start:
+        raise FileError(
+            f"{name}: {len(raw)} bytes, too few for the sizes of {axes} axes; the file is "
+            "truncated, fetch it again."
+        )
     shape = tuple(int(n) for n in np.frombuffer(raw[4:start], dtype=">u4"))
     expected = start + math.prod(shape)
-    if len(shape) != axes or len(raw) != expected:
+    if len(raw) != expected:
         raise FileError(
             f"{name}: {len(raw)} bytes, expected {expected} for shape {shape}; "
             "the file is truncated or damaged, fetch it again."

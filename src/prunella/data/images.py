@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -12,6 +13,7 @@ from torch.utils.data import DataLoader, Dataset
 from prunella.core.errors import DataError
 
 Batch = tuple[Tensor, Tensor]
+_INTEGERS = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
@@ -40,9 +42,16 @@ class ImageSet:
                 f"{self.name}: images must be uint8 of shape (N, C, H, W), got "
                 f"{self.images.dtype} of shape {tuple(self.images.shape)}."
             )
-        if self.labels.shape != self.images.shape[:1]:
+        if self.labels.shape != self.images.shape[:1] or self.labels.dtype != torch.int64:
             raise DataError(
-                f"{self.name}: {len(self.images)} images but {tuple(self.labels.shape)} labels."
+                f"{self.name}: {len(self.images)} images with {self.labels.dtype} labels of shape "
+                f"{tuple(self.labels.shape)}; expected one int64 label for each image."
+            )
+        channels = self.images.shape[1]
+        if len(self.mean) != channels or len(self.std) != channels or any(s <= 0 for s in self.std):
+            raise DataError(
+                f"{self.name}: {channels} channels, but mean {self.mean} and standard deviation "
+                f"{self.std}; expected one number for each channel, the deviations positive."
             )
         if len(self.labels) and not 0 <= int(self.labels.min()) <= int(self.labels.max()) < len(
             self.classes
@@ -56,16 +65,39 @@ class ImageSet:
         return len(self.images)
 
     def subset(self, indices: Tensor | Sequence[int], *, name: str | None = None) -> ImageSet:
-        """The samples at `indices` (positions in this set), in that order."""
-        index = torch.as_tensor(indices, dtype=torch.long)
+        """The samples at `indices` (positions in this set), in that order.
+
+        Raises:
+            DataError: the indices are not integers within the set.
+        """
+        index = torch.as_tensor(indices)
+        if not index.numel():
+            index = index.long()  # an empty list has no type of its own
+        if index.ndim != 1 or index.dtype not in _INTEGERS:
+            raise DataError(
+                f"{self.name}: indices are {index.dtype} of shape {tuple(index.shape)}; expected "
+                "a list of integers (turn a mask into positions with nonzero().flatten())."
+            )
+        if len(index) and not -len(self) <= int(index.min()) <= int(index.max()) < len(self):
+            raise DataError(
+                f"{self.name}: indices run from {int(index.min())} to {int(index.max())}, but "
+                f"there are {len(self)} samples."
+            )
+        index = index.long()
         return replace(
             self, images=self.images[index], labels=self.labels[index], name=name or self.name
         )
 
-    def loader(self, batch_size: int, *, shuffle: bool = False) -> DataLoader[Batch]:
+    def loader(
+        self,
+        batch_size: int,
+        *,
+        shuffle: bool = False,
+        generator: torch.Generator | None = None,
+    ) -> DataLoader[Batch]:
         """Batches of normalised float32 images (N, C, H, W) and int64 labels (N,).
 
-        Shuffling draws from torch's global generator at the start of every pass.
+        Shuffling draws from `generator`, or from torch's global one, at the start of every pass.
 
         Raises:
             DataError: there are no samples, or the batch size is not positive.
@@ -75,7 +107,11 @@ class ImageSet:
         if not len(self):
             raise DataError(f"{self.name}: the set is empty; expected at least one sample.")
         return DataLoader(
-            _Normalised(self), batch_size=batch_size, shuffle=shuffle, collate_fn=_same
+            _Normalised(self),
+            batch_size=batch_size,
+            shuffle=shuffle,
+            generator=generator,
+            collate_fn=_same,
         )
 
 
@@ -100,5 +136,6 @@ class _Normalised(Dataset[Batch]):
         return images.sub_(self.shift).mul_(self.scale), self.source.labels[index]
 
 
-def _same(batch: Batch) -> Batch:
+def _same(batch: Any) -> Any:
+    # the batch is already put together
     return batch

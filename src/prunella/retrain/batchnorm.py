@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim.swa_utils import update_bn
 
+from prunella.core.batches import split_batch
 from prunella.core.modes import training_flags_restored
 from prunella.core.progress import Progress, silent
 
@@ -52,7 +53,5 @@ class _OnlyBatchNormTrains(nn.Module):
 
 
 def _inputs(batches: Iterable[object]) -> Iterable[Tensor]:
-    from prunella.core.batches import split_batch
-
     for batch in batches:
         yield split_batch(batch).inputs

@@ -19,6 +19,9 @@ def contract(call: Call, labels: Labels) -> None:
     if found is None:
         freeze_all(call, labels, "a product whose weight is not a stored tensor")
         return
+    if found.weight.numel() != labels.stored.tensors[found.name].numel():
+        freeze_all(call, labels, "a weight of which only a part is used")
+        return
     out_shape = call.out.shape
     channels = out_shape[found.channel_axis]
     per_channel = math.prod(out_shape) // channels

@@ -1,0 +1,151 @@
+"""Bisection on one number that all groups share, until the cost meets the budget."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from prunella.allocate.cost import CostModel
+from prunella.core.budgets import Budget
+from prunella.core.errors import BudgetError, DataError
+from prunella.core.types import ChannelGraph, ChannelScores, Cost
+from prunella.sampling import expected_unique, probabilities, sample_complexity
+
+_DELTA = 0.1  # failure probability in the sample complexity; it ranks groups, nothing more
+_STEPS = 200
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Allocation:
+    """How many units each prunable group keeps.
+
+    Attributes:
+        kept: Units to keep, by group.
+        achieved: Cost with them.
+        knob: Value of the shared quantity: the error eps, or the kept fraction.
+    """
+
+    kept: Mapping[str, int]
+    achieved: Cost
+    knob: float
+
+
+def shared_error(
+    graph: ChannelGraph, scores: ChannelScores, budget: Budget, *, multiple: int = 1
+) -> Allocation:
+    """One relative error eps for all groups, as small as the budget allows.
+
+    For each group, sampling m(eps) channels with replacement in proportion to their sensitivity
+    keeps every pre-activation of its consumers within eps (theorem in docs/theory/sampling.md);
+    such a draw holds E[unique] different channels, and that many are kept. The data-dependent
+    constant C of the theorem is taken as 1 for all groups: it ranks them, it is not the guarantee.
+
+    Source: Liebenwein et al., "Provable Filter Pruning", ICLR 2020, section 3.4.
+
+    Raises:
+        BudgetError: the budget is below what the floors allow.
+        DataError: a group has only zero scores, or scores are missing.
+    """
+    chances = {}
+    for group in graph.prunable:
+        values = scores[group.name].double().numpy()
+        if not values.any():
+            raise DataError(
+                f"group {group.name!r} ({group.size} channels): every sensitivity is 0 over "
+                f"{scores.samples.count} samples; expected at least one positive. Its consumers "
+                "see only zeros: use more varied calibration samples, or check the layer."
+            )
+        chances[group.name] = (probabilities(values), float(values.sum()))
+
+    def wanted(log_eps: float) -> dict[str, float]:
+        eps = math.exp(log_eps)
+        counts = {}
+        for name, (chance, total) in chances.items():
+            draws = sample_complexity(eps, total, scores.sums[name], _DELTA)
+            counts[name] = float(expected_unique(chance, draws))
+        return counts
+
+    low, high = math.log(1e-6), math.log(1e9)
+    return _bisect(graph, budget, wanted, low=low, high=high, multiple=multiple, knob=math.exp)
+
+
+def uniform(graph: ChannelGraph, budget: Budget, *, multiple: int = 1) -> Allocation:
+    """The same kept fraction in every group, as large as the budget allows.
+
+    Raises:
+        BudgetError: the budget is below what the floors allow.
+    """
+
+    def wanted(removed: float) -> dict[str, float]:
+        return {group.name: (1 - removed) * group.size for group in graph.prunable}
+
+    return _bisect(
+        graph, budget, wanted, low=0.0, high=1.0, multiple=multiple, knob=lambda removed: 1 - removed
+    )
+
+
+def _bisect(
+    graph: ChannelGraph,
+    budget: Budget,
+    wanted: Callable[[float], dict[str, float]],
+    *,
+    low: float,
+    high: float,
+    multiple: int,
+    knob: Callable[[float], float],
+) -> Allocation:
+    """Smallest x in [low, high] whose counts meet the budget; counts fall as x grows."""
+    model = CostModel(graph)
+    sizes = {group.name: group.size for group in graph.prunable}
+    target = budget.fraction * budget.measure(model.full)
+
+    def allocation(x: float) -> Allocation:
+        kept = {name: _rounded(n, sizes[name], multiple) for name, n in wanted(x).items()}
+        return Allocation(kept=kept, achieved=model.cost(kept), knob=knob(x))
+
+    smallest = allocation(high)
+    if budget.measure(smallest.achieved) > target:
+        raise BudgetError(_unreachable(graph, budget, model, smallest, multiple))
+    best = allocation(low)
+    if budget.measure(best.achieved) <= target:
+        return best
+    best = smallest
+    for _ in range(_STEPS):
+        middle = (low + high) / 2
+        found = allocation(middle)
+        if budget.measure(found.achieved) <= target:
+            best, high = found, middle
+        else:
+            low = middle
+        if high - low <= 1e-12 * max(1.0, abs(high)):
+            break
+    return best
+
+
+def _rounded(wanted: float, size: int, multiple: int) -> int:
+    """Nearest multiple, at least one multiple, at most the size; a whole group always fits."""
+    if size <= multiple:
+        return size if multiple > 1 else 1
+    count = multiple * max(1, int(np.floor(wanted / multiple + 0.5)))
+    return min(count, size)
+
+
+def _unreachable(
+    graph: ChannelGraph, budget: Budget, model: CostModel, smallest: Allocation, multiple: int
+) -> str:
+    full = budget.measure(model.full)
+    reach = budget.measure(smallest.achieved)
+    # Rounded up, so that the value named can really be asked for.
+    fraction = math.ceil(1e4 * reach / full) / 1e4
+    frozen = [group.name for group in graph.groups if not group.prunable]
+    return (
+        f"{type(budget).__name__}({budget.fraction:g}) asks for at most "
+        f"{budget.fraction * full:,.0f} of {full:,} {budget.unit}, but the smallest reachable is "
+        f"{reach:,}, that is {type(budget).__name__}({fraction:g}): every group keeps at least "
+        f"{multiple} unit{'s' if multiple > 1 else ''}, and {len(frozen)} of "
+        f"{len(graph.groups)} groups cannot be pruned ({', '.join(frozen[:5])}"
+        f"{', ...' if len(frozen) > 5 else ''}). Ask for at least that, or lower the multiple."
+    )

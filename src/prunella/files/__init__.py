@@ -1,0 +1,7 @@
+"""Everything that is read from or written to disk: atomic, without pickle, with clear errors."""
+
+from prunella.files.atomic import write_atomically
+from prunella.files.models import load, save
+from prunella.files.weights import load_weights, save_weights
+
+__all__ = ["load", "load_weights", "save", "save_weights", "write_atomically"]

@@ -1,0 +1,168 @@
+"""A plan as JSON text."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+import prunella.core.budgets as budgets
+from prunella.core.budgets import Budget
+from prunella.core.errors import FileError, PrunellaError
+from prunella.core.samples import SampleIds
+from prunella.core.types import ChannelGraph, ChannelGroup, Member, StoredTensor
+from prunella.plans import Plan
+
+SCHEMA_VERSION = 1
+_BUDGETS: Mapping[str, type[Budget]] = {"Params": budgets.Params, "Flops": budgets.Flops}
+
+
+def plan_to_json(plan: Plan) -> str:
+    """The plan with its graph; `plan_from_json` is the inverse."""
+    requested = plan.requested
+    data = {
+        "schema_version": SCHEMA_VERSION,
+        "method": plan.method,
+        "seed": plan.seed,
+        "requested": None
+        if requested is None
+        else {"kind": type(requested).__name__, "fraction": requested.fraction},
+        "kept": {name: units.tolist() for name, units in plan.kept.items()},
+        "samples": plan.samples.to_json(),
+        "graph": _graph_to_data(plan.graph),
+    }
+    return json.dumps(data, separators=(",", ":"))
+
+
+def plan_from_json(text: str, *, source: str) -> Plan:
+    """Read a plan; all checks of `Plan.from_kept` are made again.
+
+    Raises:
+        FileError: the text is damaged or of an unknown version.
+    """
+    try:
+        data = json.loads(text)
+        version = data["schema_version"]
+        if version != SCHEMA_VERSION:
+            raise FileError(
+                f"{source}: the plan has schema version {version}, this prunella reads "
+                f"{SCHEMA_VERSION}; update prunella."
+            )
+        requested = data["requested"]
+        return Plan.from_kept(
+            _graph_from_data(data["graph"]),
+            data["kept"],
+            requested=requested and _BUDGETS[requested["kind"]](requested["fraction"]),
+            method=data["method"],
+            seed=data["seed"],
+            samples=SampleIds.from_json(data["samples"]),
+        )
+    except FileError:
+        raise
+    except (PrunellaError, KeyError, TypeError, ValueError, AttributeError) as error:
+        raise FileError(f"{source}: the plan in it is damaged ({error!r}).") from None
+
+
+def _graph_to_data(graph: ChannelGraph) -> dict[str, Any]:
+    return {
+        "model_type": graph.model_type,
+        "other_macs": graph.other_macs,
+        "inputs": [_input_to_data(value) for value in graph.inputs],
+        "tensors": [
+            [t.name, list(t.shape), t.itemsize, t.is_parameter, t.uses] for t in graph.tensors
+        ],
+        "groups": [
+            {
+                "name": group.name,
+                "size": group.size,
+                "reason": group.reason,
+                "members": [
+                    [m.tensor, m.axis, m.role, _indices_to_data(m.indices)] for m in group.members
+                ],
+            }
+            for group in graph.groups
+        ],
+    }
+
+
+def _graph_from_data(data: dict[str, Any]) -> ChannelGraph:
+    return ChannelGraph(
+        model_type=data["model_type"],
+        other_macs=data["other_macs"],
+        inputs=tuple(_input_from_data(value) for value in data["inputs"]),
+        tensors=tuple(
+            StoredTensor(
+                name=name, shape=tuple(shape), itemsize=size, is_parameter=parameter, uses=uses
+            )
+            for name, shape, size, parameter, uses in data["tensors"]
+        ),
+        groups=tuple(
+            ChannelGroup(
+                name=group["name"],
+                size=group["size"],
+                prunable=not group["reason"],
+                reason=group["reason"],
+                members=tuple(
+                    Member(tensor=tensor, axis=axis, role=role, indices=_indices_from_data(indices))
+                    for tensor, axis, role, indices in group["members"]
+                ),
+            )
+            for group in data["groups"]
+        ),
+    )
+
+
+def _indices_to_data(indices: Tensor) -> Any:
+    """[first, step from unit to unit, step within a unit, units, positions] where that is exact."""
+    units, width = indices.shape
+    first = int(indices[0, 0])
+    across = int(indices[1, 0]) - first if units > 1 else 1
+    within = int(indices[0, 1]) - first if width > 1 else 1
+    pattern = [first, across, within, units, width]
+    return pattern if torch.equal(_progression(pattern), indices) else indices.tolist()
+
+
+def _indices_from_data(data: list[Any]) -> Tensor:
+    return torch.tensor(data) if isinstance(data[0], list) else _progression(data)
+
+
+def _progression(pattern: list[int]) -> Tensor:
+    first, across, within, units, width = pattern
+    return first + across * torch.arange(units)[:, None] + within * torch.arange(width)
+
+
+def _input_to_data(value: Any) -> Any:
+    """Shapes and types of the example inputs; of integers, which may be token numbers, values."""
+    if isinstance(value, Tensor):
+        dtype = str(value.dtype).removeprefix("torch.")
+        data: dict[str, Any] = {"shape": list(value.shape), "dtype": dtype}
+        if not value.dtype.is_floating_point:
+            data["values"] = value.reshape(-1).tolist()
+        return {"tensor": data}
+    if isinstance(value, (list, tuple)):
+        return {"list": [_input_to_data(item) for item in value]}
+    if isinstance(value, dict):
+        return {"dict": {str(key): _input_to_data(item) for key, item in value.items()}}
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return {"value": value}
+    raise FileError(
+        f"example inputs hold a {type(value).__name__}, which cannot be written to a file; "
+        "trace the model with tensors, numbers, text, lists and dictionaries."
+    )
+
+
+def _input_from_data(data: dict[str, Any]) -> Any:
+    if "tensor" in data:
+        spec = data["tensor"]
+        dtype = getattr(torch, spec["dtype"])
+        if "values" in spec:
+            return torch.tensor(spec["values"], dtype=dtype).reshape(spec["shape"])
+        return torch.zeros(spec["shape"], dtype=dtype)
+    if "list" in data:
+        return [_input_from_data(item) for item in data["list"]]
+    if "dict" in data:
+        return {key: _input_from_data(item) for key, item in data["dict"].items()}
+    return data["value"]

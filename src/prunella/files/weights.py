@@ -1,0 +1,150 @@
+"""Weights of an ordinary model, read without executing anything."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from prunella.core.errors import FileError
+from prunella.files.atomic import write_atomically
+
+
+def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
+    """Write named tensors and a text header as one safetensors file, atomically."""
+    own = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
+    write_atomically(path, lambda part: save_file(own, part, dict(metadata)))
+
+
+def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """All tensors and the text header of a safetensors file.
+
+    Raises:
+        FileError: the file is missing, truncated or of another format.
+    """
+    if not path.is_file():
+        raise FileError(f"{path}: no such file; give the path of a .safetensors file.")
+    try:
+        with safe_open(path, framework="pt") as file:
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            return tensors, dict(file.metadata() or {})
+    except (SafetensorError, OSError, ValueError) as error:
+        size = path.stat().st_size
+        raise FileError(
+            f"{path}: not a whole safetensors file ({size:,} bytes; {error}); "
+            "it may be truncated or of another format. Write or copy it again."
+        ) from None
+
+
+def save_weights(path: Path, model: nn.Module, metadata: Mapping[str, str] | None = None) -> None:
+    """Write the state of a model as safetensors; tied tensors are written once.
+
+    Args:
+        path: Final name.
+        model: Any module.
+        metadata: Text for the header.
+    """
+    tensors, aliases = untied(model)
+    header = {"format": "pt", **(metadata or {})}
+    if aliases:
+        header["aliases"] = "\n".join(f"{a}\t{b}" for a, b in aliases.items())
+    save_tensors(path, tensors, header)
+
+
+def load_weights(path: Path, model: nn.Module) -> None:
+    """Read weights into a model, in place.
+
+    Args:
+        path: A safetensors file, or a file for `torch.load(weights_only=True)` whose content is a
+            state dictionary.
+        model: Of the architecture the weights were saved from.
+
+    Raises:
+        FileError: the file is missing or damaged, or does not fit the model; names the first
+            difference.
+    """
+    if path.suffix == ".safetensors":
+        tensors, metadata = read_tensors(path)
+        if "prunella" in metadata:
+            raise FileError(
+                f"{path}: holds a pruned model, not plain weights; load it with prunella.load, or "
+                "name it as the pruned model on the command line."
+            )
+        tensors |= aliased(tensors, metadata)
+    else:
+        tensors = _read_state(path)
+    fill(model, tensors, source=str(path))
+
+
+def fill(model: nn.Module, tensors: Mapping[str, Tensor], *, source: str) -> None:
+    """Put tensors into a model of the same names and shapes; types follow the tensors.
+
+    Raises:
+        FileError: a name or shape differs; names the first difference.
+    """
+    state = model.state_dict(keep_vars=True)
+    for name, target in state.items():
+        if name not in tensors:
+            raise FileError(
+                f"{source}: has no tensor {name!r}, which {type(model).__name__} needs; "
+                "it was saved from another architecture."
+            )
+        if tensors[name].shape != target.shape:
+            raise FileError(
+                f"{source}: {name!r} has shape {tuple(tensors[name].shape)}, but in "
+                f"{type(model).__name__} it has shape {tuple(target.shape)}; "
+                "it was saved from another architecture."
+            )
+    for name in tensors:
+        if name not in state:
+            raise FileError(
+                f"{source}: holds a tensor {name!r} that {type(model).__name__} does not have; "
+                "it was saved from another architecture."
+            )
+    for name, target in state.items():
+        # Replacing the data keeps the parameter object, and with it ties and optimisers.
+        target.data = tensors[name].to(target.device)
+
+
+def untied(model: nn.Module) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """The state of a model with each tensor once, and the names that share another's memory."""
+    first: dict[tuple[int, int, tuple[int, ...]], str] = {}
+    tensors: dict[str, Tensor] = {}
+    aliases: dict[str, str] = {}
+    for name, tensor in model.state_dict().items():
+        key = (tensor.data_ptr(), tensor.storage_offset(), tuple(tensor.shape))
+        if tensor.numel() and key in first:
+            aliases[name] = first[key]
+        else:
+            first[key] = name
+            tensors[name] = tensor
+    return tensors, aliases
+
+
+def aliased(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> dict[str, Tensor]:
+    """The tensors that a file names only as copies of others."""
+    pairs = (line.split("\t") for line in metadata.get("aliases", "").splitlines())
+    return {alias: tensors[name] for alias, name in pairs}
+
+
+def _read_state(path: Path) -> dict[str, Tensor]:
+    if not path.is_file():
+        raise FileError(f"{path}: no such file; give the path of a weights file.")
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        raise FileError(
+            f"{path}: cannot be read as weights without executing code ({reason}); save "
+            "model.state_dict() or a safetensors file."
+        ) from None
+    if isinstance(state, dict) and isinstance(state.get("state_dict"), dict):
+        state = state["state_dict"]
+    if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
+        raise FileError(f"{path}: holds no state dictionary; save model.state_dict().")
+    return state

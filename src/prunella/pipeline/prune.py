@@ -1,0 +1,252 @@
+"""From a trained network and samples to a small network with a certificate."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable
+from typing import Protocol, final
+
+import torch
+from torch import Tensor, nn
+
+from prunella.certify import certify
+from prunella.core.batches import split_batch
+from prunella.core.budgets import Budget
+from prunella.core.errors import DataError
+from prunella.core.progress import Progress
+from prunella.core.results import Accuracies
+from prunella.core.samples import SampleIds
+from prunella.core.types import ChannelGraph, ChannelScores
+from prunella.graph import trace
+from prunella.graph.trace import require_prunable
+from prunella.measure import accuracy, compare_latency, cost
+from prunella.pipeline.result import PruneResult
+from prunella.plans import Plan, make_plan
+from prunella.retrain import Checkpoint, Recipe, fit, reestimate_batchnorm
+from prunella.select import method as method_named
+from prunella.sensitivity import check_weights, sensitivities
+from prunella.terminal import progress_for_people
+
+DEFAULT_RECIPE = Recipe(epochs=5, learning_rate=0.02)
+
+
+class Stages(Protocol):
+    """Where the results of the long stages are kept while a run lasts."""
+
+    def save_scores(self, scores: ChannelScores) -> None:
+        """Keep the scores."""
+        ...
+
+    def load_scores(self) -> ChannelScores | None:
+        """Scores kept before, if any."""
+        ...
+
+    def save_training(self, checkpoint: Checkpoint) -> None:
+        """Keep a checkpoint of the retraining."""
+        ...
+
+    def load_training(self) -> Checkpoint | None:
+        """The checkpoint kept last, if any."""
+        ...
+
+
+@final
+class NoStages:
+    """Keeps nothing."""
+
+    def save_scores(self, scores: ChannelScores) -> None:
+        """Keep nothing."""
+
+    def load_scores(self) -> ChannelScores | None:
+        """Nothing was kept."""
+        return None
+
+    def save_training(self, checkpoint: Checkpoint) -> None:
+        """Keep nothing."""
+
+    def load_training(self) -> Checkpoint | None:
+        """Nothing was kept."""
+        return None
+
+
+def prune(
+    model: nn.Module,
+    calibration: Iterable[object],
+    *,
+    budget: Budget,
+    certification: Iterable[object] | None = None,
+    evaluation: Iterable[object] | None = None,
+    retraining: Iterable[object] | None = None,
+    recipe: Recipe = DEFAULT_RECIPE,
+    example_inputs: object = None,
+    method: str = "pfp",
+    multiple: int = 1,
+    latency_batches: tuple[int, ...] = (),
+    alpha: float = 0.05,
+    delta: float = 0.01,
+    seed: int = 0,
+    progress: Progress | None = None,
+    stages: Stages | None = None,
+) -> PruneResult:
+    """Make a trained network small and certify how far the small one can be trusted.
+
+    Trace, score, plan, cut, re-estimate batch norm, retrain towards the original's outputs, certify.
+    The given model is not changed.
+
+    Args:
+        model: Maps inputs (N, ...) to logits (N, classes).
+        calibration: Yields inputs, or (inputs, labels); scores the channels and re-estimates batch
+            norm. Training samples will do.
+        budget: `Params(0.4)` or `Flops(0.5)`.
+        certification: Yields (inputs, labels) that neither the training of the original nor any
+            other step has seen. Without it there is no certificate.
+        evaluation: Yields (inputs, labels) for the accuracy at each stage; by default the
+            certification samples.
+        retraining: Samples for retraining; by default the calibration samples. Labels are not used:
+            the original is the teacher.
+        recipe: How to retrain; `Recipe(epochs=0)` to leave it out.
+        example_inputs: For tracing; by default the first calibration sample.
+        method: A registered method.
+        multiple: Keep multiples of this many channels; 8 suits CPUs.
+        latency_batches: Batch sizes to measure run times at; none by default.
+        alpha: Share of samples on which the certificate's bound on the outputs may be exceeded.
+        delta: Probability that a given bound of the certificate is wrong.
+        seed: For everything random.
+        progress: Reports progress; by default bars on a terminal.
+        stages: Keeps the results of the long stages, so that an interrupted run can go on.
+
+    Raises:
+        PrunellaError: see `trace`, `sensitivities`, `plan`, `Plan.apply` and `certify`; besides,
+            certification samples that are also used for calibration or retraining are refused
+            before any work is done with them.
+    """
+    bars = progress if progress is not None else progress_for_people()
+    kept = stages if stages is not None else NoStages()
+    retraining = retraining if retraining is not None else calibration
+    check_weights(model)
+    examples = example_inputs if example_inputs is not None else first_sample(calibration)
+    graph = trace(model, examples)
+    require_prunable(graph)
+    scores = _scores(model, graph, calibration, method, kept, bars)
+    plan = make_plan(graph, scores, budget, method, multiple=multiple, seed=seed)
+    used = _used_samples(plan, calibration, retraining, recipe, scores, bars)
+    if certification is not None:
+        _refuse_overlap(certification, used, bars)
+    small, difference = plan.apply_verified(model)
+    judged = evaluation if evaluation is not None else certification
+    original = _accuracy(model, judged, bars)
+    after_cut = _accuracy(small, judged, bars)
+    reestimate_batchnorm(small, calibration, progress=bars)
+    after_repair = _accuracy(small, judged, bars)
+    records = fit(
+        small,
+        retraining,
+        recipe,
+        seed=seed,
+        teacher=copy.deepcopy(model),
+        resume=kept.load_training(),
+        on_epoch=kept.save_training,
+        progress=bars,
+    )
+    after_retrain = _accuracy(small, judged, bars) if records else None
+    certificate = None
+    if certification is not None:
+        certificate = certify(
+            model, small, certification, alpha=alpha, delta=delta, used=(used,), progress=bars
+        )
+    sample = first_sample(calibration)
+    latency = (
+        compare_latency(model, small, sample, batches=latency_batches, progress=bars)
+        if latency_batches
+        else ()
+    )
+    return PruneResult(
+        model=small,
+        plan=plan,
+        certificate=certificate,
+        accuracy=Accuracies(
+            original=original and original[0],
+            after_cut=after_cut and after_cut[0],
+            after_repair=after_repair and after_repair[0],
+            after_retrain=after_retrain and after_retrain[0],
+            samples=original[1] if original else 0,
+        ),
+        cost=(cost(model, examples), cost(small, examples)),
+        latency=latency,
+        scores=scores,
+        training=records,
+        difference=difference,
+    )
+
+
+def first_sample(loader: Iterable[object]) -> Tensor:
+    """The first input of a loader, as a batch of one.
+
+    Raises:
+        DataError: the loader is empty.
+    """
+    # A shuffling loader draws from the global generator, which is the caller's.
+    with torch.random.fork_rng():
+        for batch in loader:
+            inputs = split_batch(batch).inputs
+            if len(inputs):
+                return inputs[:1]
+    raise DataError("the calibration loader is empty; expected at least one sample.")
+
+
+def sample_ids(loader: Iterable[object], progress: Progress, description: str) -> SampleIds:
+    """Fingerprints of all samples of a loader."""
+    with torch.random.fork_rng():
+        batches = progress(loader, description=description)
+        return SampleIds.union(SampleIds.of(split_batch(batch).inputs) for batch in batches)
+
+
+def _scores(
+    model: nn.Module,
+    graph: ChannelGraph,
+    calibration: Iterable[object],
+    method: str,
+    stages: Stages,
+    progress: Progress,
+) -> ChannelScores | None:
+    if not method_named(method).uses_scores:
+        return None
+    scores = stages.load_scores()
+    if scores is None:
+        scores = sensitivities(model, graph, calibration, progress=progress)
+        stages.save_scores(scores)
+    return scores
+
+
+def _used_samples(
+    plan: Plan,
+    calibration: Iterable[object],
+    retraining: Iterable[object],
+    recipe: Recipe,
+    scores: ChannelScores | None,
+    progress: Progress,
+) -> SampleIds:
+    """All samples that inform the small network."""
+    parts = [plan.samples]
+    if scores is None:
+        parts.append(sample_ids(calibration, progress, "fingerprints of calibration samples"))
+    if recipe.epochs and retraining is not calibration:
+        parts.append(sample_ids(retraining, progress, "fingerprints of retraining samples"))
+    return SampleIds.union(parts)
+
+
+def _refuse_overlap(certification: Iterable[object], used: SampleIds, progress: Progress) -> None:
+    found = sample_ids(certification, progress, "fingerprints of certification samples")
+    common = found.overlap(used)
+    if common:
+        raise DataError(
+            f"{common} of {found.count} certification samples are also used for calibration or "
+            "retraining, which would make the certificate worthless; certify on samples that "
+            "nothing else has seen."
+        )
+
+
+def _accuracy(
+    model: nn.Module, loader: Iterable[object] | None, progress: Progress
+) -> tuple[float, int] | None:
+    return None if loader is None else accuracy(model, loader, progress=progress)

@@ -1,0 +1,177 @@
+"""The plan: what to keep, as plain data that can be looked at, stored and applied."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import final
+
+import torch
+from torch import Tensor, nn
+
+from prunella.allocate import CostModel
+from prunella.core.budgets import Budget
+from prunella.core.errors import InputError
+from prunella.core.samples import SampleIds
+from prunella.core.types import ChannelGraph, ChannelScores, Cost
+from prunella.graph.trace import require_prunable
+from prunella.select import method as method_named
+from prunella.surgery import verified_cut
+
+
+@final
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class Plan:
+    """Which units of each prunable group stay.
+
+    Attributes:
+        graph: The graph the plan was made for.
+        kept: Sorted int64 units of each prunable group, by group name.
+        requested: The budget, or None for a plan by hand.
+        original: Cost before.
+        achieved: Cost after, exact.
+        method: Name of the method; "by hand" for a plan by hand.
+        seed: Seed of the method's random draws.
+        samples: The samples that informed the plan; a certificate must not use them.
+    """
+
+    graph: ChannelGraph
+    kept: Mapping[str, Tensor]  # group name -> (kept,) int64
+    requested: Budget | None
+    original: Cost
+    achieved: Cost
+    method: str
+    seed: int
+    samples: SampleIds
+
+    @staticmethod
+    def from_kept(
+        graph: ChannelGraph,
+        kept: Mapping[str, Tensor | list[int]],
+        *,
+        requested: Budget | None = None,
+        method: str = "by hand",
+        seed: int = 0,
+        samples: SampleIds | None = None,
+    ) -> Plan:
+        """A plan from the units to keep; groups that are not named stay whole.
+
+        Raises:
+            InputError: an unknown or frozen group, or units that are missing, repeated or out of
+                range.
+        """
+        require_prunable(graph)
+        checked = {group.name: torch.arange(group.size) for group in graph.prunable}
+        for name, units in kept.items():
+            checked[name] = _checked_units(graph, name, units)
+        model = CostModel(graph)
+        return Plan(
+            graph=graph,
+            kept=checked,
+            requested=requested,
+            original=model.full,
+            achieved=model.cost({name: len(units) for name, units in checked.items()}),
+            method=method,
+            seed=seed,
+            samples=samples or SampleIds.none(),
+        )
+
+    def apply(self, model: nn.Module) -> nn.Module:
+        """A new, physically smaller model; `model` is untouched.
+
+        The result is compared with the original whose removed channels are masked; see
+        `prunella.surgery.verified_cut`.
+
+        Raises:
+            InputError: `model` is of another architecture; names the first difference.
+            SurgeryError: the small model does not equal the masked one.
+        """
+        return self.apply_verified(model)[0]
+
+    def apply_verified(self, model: nn.Module) -> tuple[nn.Module, float]:
+        """As `apply`, and the largest relative difference from the masked original."""
+        return verified_cut(model, self.graph, self.kept)
+
+    def __str__(self) -> str:
+        params, macs, _ = self.achieved.fraction_of(self.original)
+        lines = [
+            f"plan by {self.method}: {100 * params:.1f} % of the parameters, "
+            f"{100 * macs:.1f} % of the multiply-adds"
+        ]
+        width = max(len(group.name) for group in self.graph.groups)
+        for group in self.graph.groups:
+            stays = len(self.kept[group.name]) if group.prunable else group.size
+            note = f"  frozen: {group.reason}" if group.reason else ""
+            lines.append(f"  {group.name:<{width}}  {stays:>5} of {group.size:<5}{note}")
+        return "\n".join(lines)
+
+
+def make_plan(
+    graph: ChannelGraph,
+    scores: ChannelScores | None,
+    budget: Budget,
+    method: str = "pfp",
+    *,
+    multiple: int = 1,
+    seed: int = 0,
+) -> Plan:
+    """Choose which units to keep so that the budget is met.
+
+    Args:
+        graph: From `trace`.
+        scores: From `sensitivities`; may be None for methods that use none ("random").
+        budget: `Params(0.4)` keeps at most 40 % of the parameters, `Flops(0.5)` at most half of
+            the multiply-adds.
+        method: A registered name: "pfp", "filter-norm", "random".
+        multiple: Keep multiples of this many channels (or all of a group); 8 suits CPUs.
+        seed: For methods that draw at random.
+
+    Raises:
+        BudgetError: the budget cannot be met; names the smallest reachable value.
+        GraphError: nothing can be pruned; gives the reason for each group.
+        InputError: unknown method, or scores that do not belong to the graph.
+    """
+    require_prunable(graph)
+    if not isinstance(budget, Budget):
+        raise InputError(
+            f"the budget is {budget!r}; expected for instance Params(0.4) to keep 40 % of the "
+            "parameters, or Flops(0.5) to keep half of the multiply-adds."
+        )
+    if multiple < 1:
+        raise InputError(f"multiple must be at least 1, got {multiple}.")
+    chosen = method_named(method)
+    generator = torch.Generator().manual_seed(seed)
+    selection = chosen.select(graph, scores, budget, multiple=multiple, generator=generator)
+    used = scores.samples if scores is not None and chosen.uses_scores else SampleIds.none()
+    return Plan.from_kept(
+        graph, selection.kept, requested=budget, method=method, seed=seed, samples=used
+    )
+
+
+def _checked_units(graph: ChannelGraph, name: str, units: Tensor | list[int]) -> Tensor:
+    groups = {group.name: group for group in graph.groups}
+    if name not in groups:
+        raise InputError(
+            f"there is no group {name!r}; prunable groups: "
+            f"{', '.join(group.name for group in graph.prunable)}."
+        )
+    group = groups[name]
+    if not group.prunable:
+        raise InputError(f"group {name!r} cannot be pruned: {group.reason}.")
+    tensor = torch.as_tensor(units)
+    if tensor.ndim != 1 or tensor.dtype.is_floating_point or tensor.dtype is torch.bool:
+        raise InputError(
+            f"group {name!r}: units to keep must be a list of integers, got {tensor.dtype} of "
+            f"shape {tuple(tensor.shape)}."
+        )
+    kept = tensor.to(torch.long).cpu().unique()
+    if len(kept) == 0:
+        raise InputError(f"group {name!r}: at least one of {group.size} units must be kept.")
+    if len(kept) != len(tensor):
+        raise InputError(f"group {name!r}: {len(tensor) - len(kept)} units are named twice.")
+    if int(kept[0]) < 0 or int(kept[-1]) >= group.size:
+        raise InputError(
+            f"group {name!r} has units 0 to {group.size - 1}, got {int(kept[0])} to "
+            f"{int(kept[-1])}."
+        )
+    return kept

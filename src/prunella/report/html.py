@@ -1,0 +1,136 @@
+"""A report as one HTML page that needs no network and no other file."""
+
+from __future__ import annotations
+
+import json
+import statistics
+from collections.abc import Sequence
+from functools import lru_cache
+from importlib.resources import files
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+from plotly.offline import get_plotlyjs
+
+from prunella import __version__
+from prunella.core.results import LayerReport, Report
+from prunella.report import units, words
+from prunella.report.figures import accuracy_figure, latency_figure, training_figure
+from prunella.report.layers import layer_figures, score_figures
+
+# Inside a script element these could end it, open a comment, or (U+2028, U+2029) end a line.
+_SCRIPT_ESCAPES = {ord(char): f"\\u{ord(char):04x}" for char in "<>&\u2028\u2029"}
+
+
+def render(report: Report) -> str:
+    """The page as text; the same report gives the same text."""
+    accuracy = accuracy_figure(report.accuracy)
+    latency = latency_figure(report.latency)
+    training = training_figure(report.training)
+    layers = layer_figures(report.layers)
+    scores = score_figures(report.layers)
+    shown = [figure for figure in (accuracy, *layers, *scores, latency, training) if figure]
+    page = (
+        _environment()
+        .get_template("report.html.j2")
+        .render(
+            report=report,
+            accuracy=accuracy,
+            latency=latency,
+            training=training,
+            layers=layers,
+            scores=scores,
+            figures=shown,
+            figure_data=_script_json({figure.key: figure.spec for figure in shown}),
+            plotly=_script_text(get_plotlyjs()) if shown else "",
+            style=_asset("report.css"),
+            script=_asset("report.js"),
+            costs=_costs(report),
+            layer_rows=[_layer_row(layer) for layer in report.layers],
+            frozen=[layer for layer in report.layers if layer.reason],
+            training_rows=_training_rows(report),
+            words=words,
+            units=units,
+            version=__version__,
+        )
+    )
+    # A lone surrogate, from an undecodable file name, cannot be written to a file.
+    return page.lstrip().encode("utf-8", "replace").decode("utf-8")
+
+
+@lru_cache(maxsize=1)
+def _environment() -> Environment:
+    return Environment(
+        loader=PackageLoader("prunella.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+
+
+def _asset(name: str) -> Markup:
+    """A file of this package, for a style or script element; it holds no "</"."""
+    return Markup((files("prunella.report") / "templates" / name).read_text("utf-8"))
+
+
+def _script_json(data: Any) -> Markup:
+    """JSON for a script element: no layer's name can end the element."""
+    text = json.dumps(data, allow_nan=False, separators=(",", ":"), ensure_ascii=False)
+    return Markup(text.translate(_SCRIPT_ESCAPES))
+
+
+def _script_text(source: str) -> Markup:
+    """A script that may hold "</script" or "<!--" in its strings."""
+    return Markup(source.replace("</script", "<\\/script").replace("<!--", "<\\!--"))
+
+
+def _costs(report: Report) -> list[tuple[str, str, str, str]]:
+    before, after = report.before, report.after
+    shares = after.fraction_of(before)
+    rows = (
+        ("Parameters", before.params, after.params, units.exact),
+        ("Multiply-adds", before.macs, after.macs, units.exact),
+        ("Size in memory", before.bytes, after.bytes, units.size),
+    )
+    return [
+        (name, write(old), write(new), units.share(share))
+        for (name, old, new, write), share in zip(rows, shares, strict=True)
+    ]
+
+
+def _layer_row(layer: LayerReport) -> tuple[str, str, str, str, str, str, str]:
+    """Name, channels, kept, removed, kept share, and scores of the kept and the removed."""
+    size, kept = len(layer.kept), sum(layer.kept)
+    scored = zip(layer.scores, layer.kept, strict=False)
+    groups: dict[bool, list[float]] = {True: [], False: []}
+    for value, stays in scored:
+        groups[stays].append(value)
+    return (
+        layer.name,
+        units.exact(size),
+        units.exact(kept),
+        units.exact(size - kept),
+        units.share(kept / size if size else 1.0),
+        _span(groups[True]),
+        _span(groups[False]),
+    )
+
+
+def _span(values: Sequence[float]) -> str:
+    """Lowest, median and highest."""
+    if not values:
+        return ""
+    three = min(values), statistics.median(values), max(values)
+    return " / ".join(units.score(value) for value in three)
+
+
+def _training_rows(report: Report) -> list[list[str]]:
+    """The last value and the best one can be read off the figure; the table has all of them."""
+    columns = list(report.training.values())
+    length = max(map(len, columns), default=0)
+    return [
+        [units.score(column[row]) if row < len(column) else "" for column in columns]
+        for row in range(length)
+    ]

@@ -1,0 +1,146 @@
+"""A report as a JSON file, and back."""
+
+from __future__ import annotations
+
+import json
+import math
+import types
+from collections.abc import Mapping
+from dataclasses import MISSING, asdict, fields, is_dataclass
+from typing import Any, Union, get_args, get_origin, get_type_hints
+
+from prunella.core.errors import FileError
+from prunella.core.results import Report
+
+SCHEMA_VERSION = 1
+_ADVICE = "Make the file again by repeating the run, or restore it from a copy."
+# JSON has no words for these numbers.
+_NOT_FINITE = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
+
+
+def to_json(report: Report) -> str:
+    """The report as JSON text that `from_json` reads."""
+    data = {"schema_version": SCHEMA_VERSION, **asdict(report)}
+    return json.dumps(_finite(data), indent=1, allow_nan=False) + "\n"
+
+
+def from_json(text: str) -> Report:
+    """Read what `to_json` wrote.
+
+    Raises:
+        FileError: The text is not JSON, of another version, or not a whole report.
+    """
+    try:
+        data = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise FileError(f"report: the text is not JSON ({error}). {_ADVICE}") from error
+    if not isinstance(data, dict):
+        raise FileError(f"report: got {_kind(data)}, expected an object with a report. {_ADVICE}")
+    version = data.pop("schema_version", None)
+    if version != SCHEMA_VERSION:
+        raise FileError(
+            f"report: schema_version is {version!r}, expected {SCHEMA_VERSION}. Read the file "
+            "with the version of prunella that wrote it, or repeat the run with this one."
+        )
+    report: Report = _read(Report, data, "report")
+    for index, layer in enumerate(report.layers):
+        if layer.scores and len(layer.scores) != len(layer.kept):
+            raise FileError(
+                f"report.layers[{index}]: {len(layer.scores)} scores for {len(layer.kept)} "
+                f"channels, expected one each or none. {_ADVICE}"
+            )
+    return report
+
+
+def _finite(value: Any) -> Any:
+    """Replace numbers that JSON cannot hold by their names."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return "nan" if math.isnan(value) else "inf" if value > 0 else "-inf"
+    if isinstance(value, Mapping):
+        return {key: _finite(entry) for key, entry in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(entry) for entry in value]
+    return value
+
+
+def _read(kind: Any, value: Any, where: str) -> Any:
+    """Check a JSON value against a type and turn it into that type."""
+    origin, arguments = get_origin(kind), get_args(kind)
+    if origin in (Union, types.UnionType):
+        inner = next(argument for argument in arguments if argument is not type(None))
+        return None if value is None else _read(inner, value, where)
+    if is_dataclass(kind):
+        return _read_dataclass(kind, value, where)
+    if origin is tuple:
+        return _read_tuple(arguments, value, where)
+    if origin is Mapping:
+        entries = _checked(value, dict, "an object", where)
+        return {key: _read(arguments[1], entry, f"{where}.{key}") for key, entry in entries.items()}
+    return _read_scalar(kind, value, where)
+
+
+def _read_dataclass(kind: Any, value: Any, where: str) -> Any:
+    entries = _checked(value, dict, "an object", where)
+    hints = get_type_hints(kind)
+    known = {field.name: field for field in fields(kind)}
+    if unknown := sorted(set(entries) - set(known)):
+        raise FileError(
+            f"{where}: unknown entry {unknown[0]!r}. Read the file with the version of prunella "
+            "that wrote it."
+        )
+    for name, field in known.items():
+        required = field.default is MISSING and field.default_factory is MISSING
+        if required and name not in entries:
+            raise FileError(f"{where}: the entry {name!r} is missing. {_ADVICE}")
+    return kind(
+        **{name: _read(hints[name], entry, f"{where}.{name}") for name, entry in entries.items()}
+    )
+
+
+def _read_tuple(arguments: tuple[Any, ...], value: Any, where: str) -> tuple[Any, ...]:
+    entries = _checked(value, list, "a list", where)
+    if arguments[-1] is Ellipsis:
+        kinds = [arguments[0]] * len(entries)
+    elif len(entries) == len(arguments):
+        kinds = list(arguments)
+    else:
+        raise FileError(
+            f"{where}: got {len(entries)} entries, expected {len(arguments)}. {_ADVICE}"
+        )
+    return tuple(
+        _read(kind, entry, f"{where}[{index}]")
+        for index, (kind, entry) in enumerate(zip(kinds, entries, strict=True))
+    )
+
+
+def _read_scalar(kind: Any, value: Any, where: str) -> Any:
+    if kind is float:
+        if isinstance(value, str) and value in _NOT_FINITE:
+            return _NOT_FINITE[value]
+        if isinstance(value, (int, float)) and not isinstance(value, bool):
+            return float(value)
+        raise FileError(f"{where}: got {_kind(value)}, expected a number. {_ADVICE}")
+    if kind is int and isinstance(value, bool):
+        raise FileError(f"{where}: got {_kind(value)}, expected a whole number. {_ADVICE}")
+    names = {int: "a whole number", bool: "true or false", str: "a text"}
+    return _checked(value, kind, names[kind], where)
+
+
+def _checked(value: Any, kind: Any, name: str, where: str) -> Any:
+    if not isinstance(value, kind):
+        raise FileError(f"{where}: got {_kind(value)}, expected {name}. {_ADVICE}")
+    return value
+
+
+def _kind(value: Any) -> str:
+    """Name of the kind of a JSON value, for messages."""
+    names: dict[type, str] = {
+        dict: "an object",
+        list: "a list",
+        str: "a text",
+        bool: "true or false",
+        int: "a whole number",
+        float: "a number",
+        type(None): "null",
+    }
+    return names[type(value)]

@@ -1,0 +1,176 @@
+"""The streaming pass: run the model on samples and watch every consumer."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from prunella.core.batches import split_batch
+from prunella.core.errors import DataError, InputError
+from prunella.core.modes import evaluating
+from prunella.core.progress import Progress, length, silent
+from prunella.core.samples import SampleIds
+from prunella.core.types import ChannelGraph, ChannelGroup, ChannelScores, Member
+from prunella.ops import Contraction, StoredTensors, contraction_of
+from prunella.sensitivity.kernels import sums_per_sample, unit_sensitivities
+
+MICRO_BATCH = 16
+
+
+def sensitivities(
+    model: nn.Module,
+    graph: ChannelGraph,
+    loader: Iterable[object],
+    *,
+    progress: Progress = silent,
+) -> ChannelScores:
+    """Sensitivity of every unit of every prunable group, over all samples of a loader.
+
+    s_j is a maximum over samples, so any order of the batches gives the same bits. Samples are run
+    in blocks of one fixed size (the last one filled up by repetition, which a maximum ignores), so
+    the loader's batch size has no influence either, and memory does not grow with it.
+
+    Args:
+        model: Untouched; run in evaluation mode on the device of its parameters.
+        graph: Made by `trace` from this model.
+        loader: Yields inputs (N, ...), or pairs of inputs and labels; labels are not used.
+        progress: Reports batches.
+
+    Returns:
+        Scores of method "pfp", with filter norms and the number of sums for the allocation.
+
+    Raises:
+        DataError: the loader is empty, or inputs or activations are NaN or infinite.
+        InputError: weights are NaN or infinite, or a group has no consumer that could be scored.
+    """
+    check_weights(model)
+    watcher = _Watcher(model, graph)
+    seen: list[SampleIds] = []
+    device = next(model.parameters()).device
+    with evaluating(model):
+        for batch in progress(loader, description="sensitivities", total=length(loader)):
+            inputs = split_batch(batch).inputs
+            if len(inputs) == 0:
+                continue
+            if inputs.dtype.is_floating_point and not bool(torch.isfinite(inputs).all()):
+                raise DataError(
+                    f"calibration samples hold NaN or infinite values (batch of shape "
+                    f"{tuple(inputs.shape)}); remove or repair these samples."
+                )
+            seen.append(SampleIds.of(inputs))
+            for block in _blocks(inputs.to(device)):
+                with watcher:
+                    model(block)
+    if not seen:
+        raise DataError("the calibration loader is empty; expected at least one sample.")
+    watcher.require_complete()
+    return ChannelScores(
+        method="pfp",
+        values={name: value.cpu() for name, value in watcher.best.items()},
+        filter_norms=filter_norms(model, graph),
+        sums=dict(watcher.sums),
+        samples=SampleIds.union(seen),
+    )
+
+
+def filter_norms(model: nn.Module, graph: ChannelGraph) -> dict[str, Tensor]:
+    """L2 norm of each unit's producing weights (biases left out); shape (size,) for each group."""
+    tensors = dict(model.named_parameters(remove_duplicate=False))
+    norms = {}
+    for group in graph.prunable:
+        squares = torch.zeros(group.size)
+        for member in group.members:
+            weight = tensors.get(member.tensor)
+            if member.role != "producer" or weight is None or weight.ndim < 2:
+                continue
+            others = [axis for axis in range(weight.ndim) if axis != member.axis]
+            by_position = weight.detach().float().square().sum(dim=others).cpu()
+            squares += by_position[member.indices].sum(dim=1)
+        norms[group.name] = squares.sqrt()
+    return norms
+
+
+def check_weights(model: nn.Module) -> None:
+    """Raise InputError naming the first parameter or buffer that holds NaN or infinity."""
+    for name, tensor in (*model.named_parameters(), *model.named_buffers()):
+        if tensor.dtype.is_floating_point and not bool(torch.isfinite(tensor).all()):
+            count = int((~torch.isfinite(tensor)).sum())
+            raise InputError(
+                f"{type(model).__name__}: {name!r} holds {count} NaN or infinite values of "
+                f"{tensor.numel()}; the network is damaged, load or train it again."
+            )
+
+
+def _blocks(inputs: Tensor) -> Iterator[Tensor]:
+    """Blocks of exactly MICRO_BATCH samples; the last repeats its last sample."""
+    for block in inputs.split(MICRO_BATCH):
+        missing = MICRO_BATCH - len(block)
+        if missing:
+            block = torch.cat([block, block[-1:].expand(missing, *block.shape[1:])])
+        yield block
+
+
+class _Watcher(TorchDispatchMode):
+    """Hands each call with a consumer's weight to the kernel, and keeps the maxima."""
+
+    def __init__(self, model: nn.Module, graph: ChannelGraph) -> None:
+        super().__init__()
+        self.stored = StoredTensors(model)
+        self.consumers: dict[tuple[str, int], list[tuple[ChannelGroup, Member]]] = defaultdict(list)
+        self.best: dict[str, Tensor] = {}
+        self.sums: dict[str, int] = defaultdict(int)
+        self._counted: set[tuple[str, str, int]] = set()
+        device = next(model.parameters()).device
+        for group in graph.prunable:
+            self.best[group.name] = torch.zeros(group.size, device=device)
+            for member in group.members:
+                if member.role == "consumer":
+                    self.consumers[member.tensor, member.axis].append((group, member))
+
+    def __torch_dispatch__(
+        self,
+        func: Any,
+        types: Sequence[type],
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
+        del types
+        call = contraction_of(func, args, self.stored)
+        if call is not None:
+            self._score(call)
+        return func(*args, **(kwargs or {}))
+
+    def _score(self, call: Contraction) -> None:
+        watched = self.consumers.get((call.name, call.in_axis), ())
+        if watched and not bool(torch.isfinite(call.inputs).all()):
+            raise DataError(
+                f"the input of {call.name!r} holds NaN or infinite values; the samples or the "
+                "weights before it are out of range. Check the samples' scale and the network."
+            )
+        for group, member in watched:
+            if call.groups != 1 or call.transposed:
+                raise InputError(
+                    f"{call.name!r}: sensitivities of grouped or transposed convolutions are not "
+                    f"supported; exclude the group {group.name!r}."
+                )
+            found = unit_sensitivities(call, member.indices)
+            self.best[group.name] = torch.maximum(self.best[group.name], found)
+            # eta counts every consumer's sums once, not once for each block of samples.
+            key = (group.name, call.name, call.in_axis)
+            if key not in self._counted:
+                self._counted.add(key)
+                self.sums[group.name] += sums_per_sample(call, MICRO_BATCH)
+
+    def require_complete(self) -> None:
+        """Every group must have met at least one of its consumers."""
+        for name in self.best:
+            if self.sums[name] == 0:
+                raise InputError(
+                    f"group {name!r}: none of its consumers ran on the calibration samples; "
+                    "trace the model with inputs that take the same path."
+                )

@@ -1,0 +1,145 @@
+"""Slicing parameters and buffers in a copy of the model."""
+
+from __future__ import annotations
+
+import copy
+from collections import defaultdict
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from prunella.core.errors import InputError
+from prunella.core.types import ChannelGraph
+from prunella.surgery.attributes import refresh_attributes
+
+
+def cut(
+    model: nn.Module,
+    graph: ChannelGraph,
+    kept: Mapping[str, Tensor],  # group name -> (kept,) sorted int64
+) -> nn.Module:
+    """A copy of `model` without the units that are not kept; nothing is verified here.
+
+    Parameters stay parameters with their `requires_grad`, type, device and memory format; tied
+    parameters stay tied; module attributes such as `out_channels` follow the new shapes.
+
+    Raises:
+        InputError: the model's tensors differ from those the graph was made from.
+    """
+    check_architecture(model, graph)
+    small = copy.deepcopy(model)
+    names = _names_by_identity(small)
+    for name, axes in kept_positions(graph, kept).items():
+        tensor = _get(small, name)
+        sliced = tensor.detach()
+        for axis, positions in axes.items():
+            sliced = sliced.index_select(axis, positions.to(sliced.device))
+        replacement = _like(tensor, sliced)
+        for alias in names[id(tensor)]:
+            _set(small, alias, replacement)
+    refresh_attributes(small)
+    return small
+
+
+def masked(
+    model: nn.Module,
+    graph: ChannelGraph,
+    kept: Mapping[str, Tensor],  # group name -> (kept,) sorted int64
+) -> nn.Module:
+    """A copy of `model` in which consumers read the removed units as zero.
+
+    Zeros in the consumers' weights give the same output as zeros in their inputs, because a
+    consumer's output is a sum of products of the two.
+    """
+    copied = copy.deepcopy(model)
+    with torch.no_grad():
+        for group in graph.prunable:
+            removed = _complement(kept[group.name], group.size)
+            for member in group.members:
+                if member.role == "consumer":
+                    positions = member.indices[removed].reshape(-1)
+                    tensor = _get(copied, member.tensor)
+                    tensor.index_fill_(member.axis, positions.to(tensor.device), 0)
+    return copied
+
+
+def kept_positions(
+    graph: ChannelGraph, kept: Mapping[str, Tensor]
+) -> dict[str, dict[int, Tensor]]:
+    """For each tensor and axis that gets shorter, the positions that stay, in order."""
+    removed: dict[tuple[str, int], list[Tensor]] = defaultdict(list)
+    for group in graph.prunable:
+        gone = _complement(kept[group.name], group.size)
+        for member in group.members if len(gone) else ():
+            removed[member.tensor, member.axis].append(member.indices[gone].reshape(-1))
+    shapes = {tensor.name: tensor.shape for tensor in graph.tensors}
+    result: dict[str, dict[int, Tensor]] = defaultdict(dict)
+    for (name, axis), parts in removed.items():
+        result[name][axis] = _complement(torch.cat(parts), shapes[name][axis])
+    return result
+
+
+def check_architecture(model: nn.Module, graph: ChannelGraph) -> None:
+    """Raise InputError naming the first difference between the model and the graph's tensors."""
+    found = {name: tuple(tensor.shape) for name, tensor in model.named_parameters()}
+    found |= {name: tuple(tensor.shape) for name, tensor in model.named_buffers()}
+    for tensor in graph.tensors:
+        if tensor.name not in found:
+            raise InputError(
+                f"the plan was made for {graph.model_type} with a tensor {tensor.name!r} of shape "
+                f"{tensor.shape}, which the given {type(model).__name__} does not have; "
+                "build the model with the same factory and arguments."
+            )
+        if found[tensor.name] != tensor.shape:
+            raise InputError(
+                f"the plan was made for {graph.model_type} in which {tensor.name!r} has shape "
+                f"{tensor.shape}, but in the given {type(model).__name__} it has shape "
+                f"{found[tensor.name]}; build the model with the same factory and arguments."
+            )
+    parameters = {tensor.name for tensor in graph.tensors if tensor.is_parameter}
+    for name, _ in model.named_parameters():
+        if name not in parameters:
+            raise InputError(
+                f"the given {type(model).__name__} has a parameter {name!r} of shape "
+                f"{found[name]} that the plan for {graph.model_type} does not know; "
+                "build the model with the same factory and arguments."
+            )
+
+
+def _complement(positions: Tensor, size: int) -> Tensor:
+    stays = torch.ones(size, dtype=torch.bool)
+    stays[positions] = False
+    return stays.nonzero().reshape(-1)
+
+
+def _names_by_identity(model: nn.Module) -> dict[int, list[str]]:
+    names: dict[int, list[str]] = defaultdict(list)
+    for name, tensor in model.named_parameters(remove_duplicate=False):
+        names[id(tensor)].append(name)
+    for name, tensor in model.named_buffers(remove_duplicate=False):
+        names[id(tensor)].append(name)
+    return names
+
+
+def _like(original: Tensor, sliced: Tensor) -> Tensor:
+    layout = torch.contiguous_format
+    if original.ndim == 4 and not original.is_contiguous():
+        layout = torch.channels_last
+    own = sliced.clone(memory_format=layout)
+    if isinstance(original, nn.Parameter):
+        return nn.Parameter(own, requires_grad=original.requires_grad)
+    return own
+
+
+def _get(model: nn.Module, name: str) -> Tensor:
+    path, _, leaf = name.rpartition(".")
+    tensor = getattr(model.get_submodule(path), leaf)
+    if not isinstance(tensor, Tensor):
+        raise InputError(f"{name!r} is no tensor of {type(model).__name__}.")
+    return tensor
+
+
+def _set(model: nn.Module, name: str, tensor: Tensor) -> None:
+    path, _, leaf = name.rpartition(".")
+    setattr(model.get_submodule(path), leaf, tensor)

@@ -1,0 +1,117 @@
+"""The check that makes surgery safe: the small model equals the masked original."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves, tree_map
+
+from prunella.core.errors import SurgeryError
+from prunella.core.modes import evaluating
+from prunella.core.types import ChannelGraph
+from prunella.surgery.apply import cut, masked
+
+TOLERANCE = 1e-4
+
+
+def verified_cut(
+    model: nn.Module,
+    graph: ChannelGraph,
+    kept: Mapping[str, Tensor],  # group name -> (kept,) sorted int64
+    *,
+    tolerance: float = TOLERANCE,
+) -> tuple[nn.Module, float]:
+    """Cut the units that are not kept and compare with the masked original.
+
+    The two are run on inputs of the example's shape and type with random values, so that equality
+    is not an accident of an empty example.
+
+    Args:
+        model: Untouched.
+        graph: Traced from a model of the same architecture.
+        kept: Units to keep, for every prunable group.
+        tolerance: Largest accepted difference, relative to the largest output.
+
+    Returns:
+        The small model, and the largest relative difference found.
+
+    Raises:
+        SurgeryError: the two differ or the small model cannot be run; names the group at fault.
+        InputError: the model's tensors differ from those the graph was made from.
+    """
+    small = cut(model, graph, kept)
+    inputs = _probe(graph, next(model.parameters()).device)
+    expected = _run(masked(model, graph, kept), inputs)
+    try:
+        difference = relative_difference(_run(small, inputs), expected)
+    except (RuntimeError, ValueError, TypeError, IndexError) as error:
+        raise SurgeryError(
+            f"the cut {graph.model_type} cannot be run ({error}); "
+            f"{_culprit(model, graph, kept, inputs, tolerance)}"
+        ) from error
+    if not difference <= tolerance:
+        raise SurgeryError(
+            f"the cut {graph.model_type} differs from the masked original by {difference:.2g} "
+            f"(relative; at most {tolerance:g} is accepted); "
+            f"{_culprit(model, graph, kept, inputs, tolerance)}"
+        )
+    return small, difference
+
+
+def relative_difference(found: list[Tensor], expected: list[Tensor]) -> float:
+    """Largest absolute difference divided by the largest absolute value of the expected outputs."""
+    if [t.shape for t in found] != [t.shape for t in expected]:
+        return float("inf")
+    worst = scale = 0.0
+    for a, b in zip(found, expected, strict=True):
+        if b.numel() and b.dtype.is_floating_point:
+            worst = max(worst, float((a.double() - b.double()).abs().nan_to_num(torch.inf).max()))
+            scale = max(scale, float(b.double().abs().max()))
+    return worst / scale if scale > 0 else worst
+
+
+def _run(model: nn.Module, inputs: tuple[object, ...]) -> list[Tensor]:
+    with evaluating(model), torch.random.fork_rng():
+        outputs = model(*inputs)
+    return [leaf for leaf in tree_leaves(outputs) if isinstance(leaf, Tensor)]
+
+
+def _probe(graph: ChannelGraph, device: torch.device) -> tuple[object, ...]:
+    generator = torch.Generator().manual_seed(0)
+
+    def randomised(leaf: object) -> object:
+        if not isinstance(leaf, Tensor):
+            return leaf
+        if not leaf.dtype.is_floating_point:
+            return leaf.to(device)  # token numbers and masks: only the example's are known to be valid
+        noise = torch.randn(leaf.shape, generator=generator)
+        return noise.to(device=device, dtype=leaf.dtype)
+
+    probe: tuple[object, ...] = tree_map(randomised, graph.inputs)
+    return probe
+
+
+def _culprit(
+    model: nn.Module,
+    graph: ChannelGraph,
+    kept: Mapping[str, Tensor],
+    inputs: tuple[object, ...],
+    tolerance: float,
+) -> str:
+    """Cut one group at a time to find the first that fails by itself."""
+    for group in graph.prunable:
+        alone = {g.name: torch.arange(g.size) for g in graph.prunable}
+        alone[group.name] = kept[group.name]
+        try:
+            found = _run(cut(model, graph, alone), inputs)
+            difference = relative_difference(found, _run(masked(model, graph, alone), inputs))
+        except (RuntimeError, ValueError, TypeError, IndexError) as error:
+            return (
+                f"the group {group.name!r} fails by itself: {error}. Exclude it, or take constants "
+                "that depend on its width out of the model's forward."
+            )
+        if not difference <= tolerance:
+            return f"the group {group.name!r} differs by itself, by {difference:.2g}. Exclude it."
+    return "no single group fails by itself. Please report this model."
