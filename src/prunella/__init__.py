@@ -13,6 +13,7 @@ or all of it with `prunella.prune`.
 
 __version__ = "0.1.0.dev0"
 
+from prunella import data, networks
 from prunella.certify import certify
 from prunella.core.budgets import Budget, Flops, Params
 from prunella.core.errors import (
@@ -61,9 +62,11 @@ __all__ = [
     "certify",
     "compare_latency",
     "cost",
+    "data",
     "fit",
     "load",
     "load_weights",
+    "networks",
     "plan",
     "prune",
     "reestimate_batchnorm",

@@ -7,9 +7,11 @@ section 3.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.optimize import brentq
 from scipy.special import bdtrc
 
 from prunella.bounds.binomial import clopper_pearson_lower, clopper_pearson_upper
@@ -99,16 +101,14 @@ def betting_upper(
     bets = _plug_in_bets(scaled, delta)
     goal = math.log(1 / delta)
 
-    def ruled_out(m: float) -> bool:
+    def excess(m: float) -> float:
         capped = np.minimum(bets, 0.75 / (1 - m))  # below 1 / (1 - m): capital stays positive
-        return bool(np.cumsum(np.log1p(capped * (m - scaled))).max() >= goal)
+        return float(np.cumsum(np.log1p(capped * (m - scaled))).max()) - goal
 
-    # the capital grows with m, so the values that are ruled out form an interval [m*, 1]
-    below, above = 0.0, 1.0
-    while above - below > _STEP:
-        middle = (below + above) / 2
-        below, above = (below, middle) if ruled_out(middle) else (middle, above)
-    return min(high, low + (high - low) * above)
+    # the capital grows with m, so the values that are ruled out form an interval above the root
+    above = 1 - _STEP
+    upper = 1.0 if excess(above) < 0 else _root_from_above(excess, 0.0, above)
+    return min(high, low + (high - low) * upper)
 
 
 def _plug_in_bets(
@@ -171,13 +171,20 @@ def _drop_at(total: int, n: int, delta: float, discordance: float) -> float:
     # below this drop the tail need not grow with the discordance: nothing there is rejected
     below = max((total + 1) / (n - 1), -discordance)
     above = discordance  # a mean cannot exceed the probability that the difference is not 0
-    if below >= above or _tail(total, n, above, discordance) > delta:
+
+    def excess(drop: float) -> float:
+        # logarithms are nearly straight, which saves most steps of the root search
+        return math.log(max(_tail(total, n, drop, discordance), 1e-300) / delta)
+
+    if below >= above or excess(above) > 0:
         return above
-    while above - below > _STEP:
-        middle = (below + above) / 2
-        rejected = _tail(total, n, middle, discordance) <= delta
-        below, above = (below, middle) if rejected else (middle, above)
-    return above
+    return below if excess(below) <= 0 else _root_from_above(excess, below, above)
+
+
+def _root_from_above(function: Callable[[float], float], below: float, above: float) -> float:
+    """A number at most `_STEP` above the root of a monotone function, never below it."""
+    root = float(brentq(function, below, above, xtol=_STEP / 4, rtol=1e-12))
+    return min(above, root + _STEP / 2)
 
 
 def _tail(total: int, n: int, drop: float, discordance: float) -> float:

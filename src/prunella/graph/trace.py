@@ -137,7 +137,11 @@ class _LabelMode(TorchDispatchMode):
             return  # a view of a stored tensor is recognised by its memory later on
         rule = RULES.get(call.operation)
         if rule is not None:
-            rule(call, self.labels)
+            try:
+                rule(call, self.labels)
+            except (RuntimeError, ValueError, IndexError, TypeError) as error:
+                # One operation in an unforeseen form must not stop the rest from being pruned.
+                freeze_all(call, self.labels, f"a form of the operation without a rule ({error})")
             return
         touched = any(
             self.labels.get(tensor) is not None or self.labels.stored.holds(tensor)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Protocol, final
 
 import torch
@@ -69,6 +69,10 @@ class NoStages:
         return None
 
 
+def _say_nothing(_: str) -> None:
+    """Nobody listens."""
+
+
 def prune(
     model: nn.Module,
     calibration: Iterable[object],
@@ -87,6 +91,7 @@ def prune(
     seed: int = 0,
     progress: Progress | None = None,
     stages: Stages | None = None,
+    on_stage: Callable[[str], None] = _say_nothing,
 ) -> PruneResult:
     """Make a trained network small and certify how far the small one can be trusted.
 
@@ -95,15 +100,15 @@ def prune(
 
     Args:
         model: Maps inputs (N, ...) to logits (N, classes).
-        calibration: Yields inputs, or (inputs, labels); scores the channels and re-estimates batch
-            norm. Training samples will do.
+        calibration: Yields inputs, or (inputs, labels); scores the channels. Training
+            samples will do.
         budget: `Params(0.4)` or `Flops(0.5)`.
         certification: Yields (inputs, labels) that neither the training of the original nor any
             other step has seen. Without it there is no certificate.
         evaluation: Yields (inputs, labels) for the accuracy at each stage; by default the
             certification samples.
-        retraining: Samples for retraining; by default the calibration samples. Labels are not used:
-            the original is the teacher.
+        retraining: Samples for batch-norm statistics and retraining; by default the calibration
+            samples. Labels are not used: the original is the teacher.
         recipe: How to retrain; `Recipe(epochs=0)` to leave it out.
         example_inputs: For tracing; by default the first calibration sample.
         method: A registered method.
@@ -114,6 +119,7 @@ def prune(
         seed: For everything random.
         progress: Reports progress; by default bars on a terminal.
         stages: Keeps the results of the long stages, so that an interrupted run can go on.
+        on_stage: Told in words when a stage begins.
 
     Raises:
         PrunellaError: see `trace`, `sensitivities`, `plan`, `Plan.apply` and `certify`; besides,
@@ -125,19 +131,25 @@ def prune(
     retraining = retraining if retraining is not None else calibration
     check_weights(model)
     examples = example_inputs if example_inputs is not None else first_sample(calibration)
+    on_stage("tracing the network")
     graph = trace(model, examples)
     require_prunable(graph)
+    on_stage("scoring the channels")
     scores = _scores(model, graph, calibration, method, kept, bars)
     plan = make_plan(graph, scores, budget, method, multiple=multiple, seed=seed)
     used = _used_samples(plan, calibration, retraining, recipe, scores, bars)
     if certification is not None:
         _refuse_overlap(certification, used, bars)
+    on_stage("cutting, and comparing with the masked original")
     small, difference = plan.apply_verified(model)
     judged = evaluation if evaluation is not None else certification
+    on_stage("measuring accuracy")
     original = _accuracy(model, judged, bars)
     after_cut = _accuracy(small, judged, bars)
-    reestimate_batchnorm(small, calibration, progress=bars)
+    on_stage("re-estimating batch norm")
+    reestimate_batchnorm(small, retraining, progress=bars)
     after_repair = _accuracy(small, judged, bars)
+    on_stage("retraining towards the original's outputs")
     records = fit(
         small,
         retraining,
@@ -151,10 +163,12 @@ def prune(
     after_retrain = _accuracy(small, judged, bars) if records else None
     certificate = None
     if certification is not None:
+        on_stage("certifying")
         certificate = certify(
             model, small, certification, alpha=alpha, delta=delta, used=(used,), progress=bars
         )
     sample = first_sample(calibration)
+    on_stage("measuring run times")
     latency = (
         compare_latency(model, small, sample, batches=latency_batches, progress=bars)
         if latency_batches
@@ -230,7 +244,7 @@ def _used_samples(
     parts = [plan.samples]
     if scores is None:
         parts.append(sample_ids(calibration, progress, "fingerprints of calibration samples"))
-    if recipe.epochs and retraining is not calibration:
+    if retraining is not calibration:
         parts.append(sample_ids(retraining, progress, "fingerprints of retraining samples"))
     return SampleIds.union(parts)
 

@@ -18,6 +18,7 @@ from prunella.report.plots import (
     plain,
     room,
     rounded,
+    shortened,
 )
 
 _POINTS = 2000  # points of one training curve
@@ -160,7 +161,7 @@ def latency_figure(latency: Sequence[Latency]) -> Figure | None:
             "data": data,
             "layout": layout(
                 height,
-                margin={"l": 8, "r": 8, "t": 8, "b": 48},
+                margin={"l": 8, "r": 24, "t": 8, "b": 48},
                 xaxis=axis(
                     "time per batch, original = 100 %",
                     range=room(longest, texts, 700),
@@ -250,7 +251,7 @@ def training_figure(training: Mapping[str, Sequence[float]]) -> Figure | None:
         )
         spec_layout["annotations"].append(
             {
-                "text": f"<b>{plain(name)}</b>",
+                "text": f"<b>{plain(shortened(name, 30))}</b>",
                 "xref": "paper",
                 "yref": "paper",
                 "x": 0,

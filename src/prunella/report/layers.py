@@ -106,7 +106,7 @@ def _layer_figure(key: str, layers: Sequence[LayerReport], widest: int) -> Figur
     spec_layout = layout(
         height,
         barmode="stack",
-        margin={"l": 8, "r": 8, "t": 8, "b": 48},
+        margin={"l": 8, "r": 24, "t": 8, "b": 48},
         xaxis=axis("channels", range=room(widest, texts, 620)),
         yaxis=yaxis,
     )

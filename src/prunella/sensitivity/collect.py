@@ -19,7 +19,7 @@ from prunella.core.types import ChannelGraph, ChannelGroup, ChannelScores, Membe
 from prunella.ops import Contraction, StoredTensors, contraction_of
 from prunella.sensitivity.kernels import sums_per_sample, unit_sensitivities
 
-MICRO_BATCH = 16
+MICRO_BATCH = 8
 
 
 def sensitivities(

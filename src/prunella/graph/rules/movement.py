@@ -13,7 +13,7 @@ from prunella.graph.labels import Labels
 _MOVES = (
     "alias", "clone", "detach", "diagonal", "expand", "flip", "lift_fresh", "narrow_copy",
     "permute", "pixel_shuffle", "pixel_unshuffle", "repeat", "roll", "select", "slice", "split",
-    "split_with_sizes", "squeeze", "t", "transpose", "unbind", "unfold", "unsqueeze", "view",
+    "split_with_sizes", "squeeze", "t", "transpose", "unbind", "unfold", "unsqueeze",
 )  # fmt: skip
 
 
@@ -27,9 +27,9 @@ def move(call: Call, labels: Labels) -> None:
     _attach(call, moved, labels)
 
 
-@rule("_unsafe_view", "reshape")
+@rule("view", "_unsafe_view", "reshape")
 def reshape(call: Call, labels: Labels) -> None:
-    """A view of memory that the operation may first have copied."""
+    """Labels, which are stored expanded, may need a copy where the data needed none."""
     source = labels.get(call.first)
     if source is not None:
         labels.put(call.out, source.reshape(call.out.shape))
