@@ -14,7 +14,7 @@ or all of it with `prunella.prune`.
 __version__ = "0.1.0.dev0"
 
 from prunella import data, networks
-from prunella.certify import certify
+from prunella.certificate import certify
 from prunella.core.budgets import Budget, Flops, Params
 from prunella.core.errors import (
     BudgetError,

@@ -164,7 +164,7 @@ def _checked_units(graph: ChannelGraph, name: str, units: Tensor | list[int]) ->
             f"group {name!r}: units to keep must be a list of integers, got {tensor.dtype} of "
             f"shape {tuple(tensor.shape)}."
         )
-    kept = tensor.to(torch.long).cpu().unique()
+    kept: Tensor = tensor.to(torch.long).cpu().unique()
     if len(kept) == 0:
         raise InputError(f"group {name!r}: at least one of {group.size} units must be kept.")
     if len(kept) != len(tensor):

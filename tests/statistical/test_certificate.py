@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from prunella.certify import bounds_from_outcomes, certify
+from prunella.certificate import bounds_from_outcomes, certify
 
 DRAWS = 1000
 

@@ -83,7 +83,13 @@ def uniform(graph: ChannelGraph, budget: Budget, *, multiple: int = 1) -> Alloca
         return {group.name: (1 - removed) * group.size for group in graph.prunable}
 
     return _bisect(
-        graph, budget, wanted, low=0.0, high=1.0, multiple=multiple, knob=lambda removed: 1 - removed
+        graph,
+        budget,
+        wanted,
+        low=0.0,
+        high=1.0,
+        multiple=multiple,
+        knob=lambda removed: 1 - removed,
     )
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 
-import click
 import typer
 from rich.console import Console
 
@@ -17,6 +16,7 @@ app = typer.Typer(
     help="Make trained neural networks small, with a guarantee.",
     no_args_is_help=True,
     add_completion=False,
+    rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
@@ -37,21 +37,27 @@ def main(arguments: list[str]) -> int:
     """Run one command and return its exit code; a user's mistake is one paragraph, no traceback."""
     errors = Console(stderr=True)
     try:
-        return app(arguments, standalone_mode=False) or 0
-    except click.exceptions.Exit as exit_request:
-        return exit_request.exit_code
-    except click.ClickException as error:
-        error.show()
-        return error.exit_code
-    except (click.exceptions.Abort, KeyboardInterrupt):
+        return int(app(arguments, standalone_mode=False, prog_name="prunella") or 0)
+    except typer.Exit as finished:
+        return finished.exit_code
+    except (typer.Abort, KeyboardInterrupt):
         errors.print("Interrupted; nothing was written.", style="yellow")
         return Interrupted.exit_code
     except Interrupted as interruption:
-        errors.print(_escaped(str(interruption)), style="yellow", highlight=False)
+        errors.print(_escaped(str(interruption)), style="yellow", highlight=False, soft_wrap=True)
         return interruption.exit_code
     except PrunellaError as error:
-        errors.print(f"[bold red]Error:[/] {_escaped(str(error))}", highlight=False)
+        message = f"[bold red]Error:[/] {_escaped(str(error))}"
+        errors.print(message, highlight=False, soft_wrap=True)
         return error.exit_code
+    except Exception as error:
+        # Usage errors come from typer's own copy of click, whose classes have no public name;
+        # they know how to show themselves. Anything else is our fault and keeps its traceback.
+        show = getattr(error, "show", None)
+        if show is None:
+            raise
+        show()
+        return int(getattr(error, "exit_code", 2))
 
 
 def _escaped(text: str) -> str:

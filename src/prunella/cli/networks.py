@@ -13,7 +13,9 @@ import prunella.networks
 from prunella.core.errors import InputError
 
 
-def build_network(name: str, arguments: Mapping[str, Any], *, classes: int, channels: int) -> nn.Module:
+def build_network(
+    name: str, arguments: Mapping[str, Any], *, classes: int, channels: int
+) -> nn.Module:
     """Build a network by name.
 
     Args:

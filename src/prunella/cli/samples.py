@@ -48,9 +48,7 @@ def read_split(config: DataConfig, split: Split, progress: Progress) -> ImageSet
             )
         return samples
     directory = None if config.data_dir is None else Path(config.data_dir)
-    return load_data(
-        name, split, data_dir=directory, download=config.download, progress=progress
-    )
+    return load_data(name, split, data_dir=directory, download=config.download, progress=progress)
 
 
 def certification_part(

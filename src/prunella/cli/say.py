@@ -82,8 +82,10 @@ class Speaker:
         )
         for name, first, second in rows:
             table.add_row(name, f"{first:,}", f"{second:,}", f"{100 * second / first:.1f} % kept")
-        final = accuracy.after_retrain if accuracy.after_retrain is not None else (
-            accuracy.after_repair
+        final = (
+            accuracy.after_retrain
+            if accuracy.after_retrain is not None
+            else (accuracy.after_repair)
         )
         if accuracy.original is not None and final is not None:
             drop = 100 * (final - accuracy.original)
@@ -98,8 +100,9 @@ class Speaker:
                 f"ms per batch of {row.batch}",
                 _milliseconds(row.before),
                 _milliseconds(row.after),
-                f"{row.speedup:.2f} x as fast" if row.speedup >= 1 else
-                f"slower: {row.speedup:.2f} x as fast",
+                f"{row.speedup:.2f} x as fast"
+                if row.speedup >= 1
+                else f"slower: {row.speedup:.2f} x as fast",
             )
         self.console.print(table)
         if latency:

@@ -132,7 +132,7 @@ class ChannelScores(Mapping[str, Tensor]):
 
     Attributes:
         method: Which method's scores these are.
-        values: The scores by group.
+        by_group: The scores by group.
         filter_norms: L2 norm of each unit's producing weights, by group, shape (size,).
         sums: Number of (output, position, sign) sums that the group's consumers compute for one
             sample, by group: eta of the sampling bounds.
@@ -140,16 +140,16 @@ class ChannelScores(Mapping[str, Tensor]):
     """
 
     method: str
-    values: Mapping[str, Tensor]
+    by_group: Mapping[str, Tensor]
     filter_norms: Mapping[str, Tensor] = field(default_factory=lambda: MappingProxyType({}))
     sums: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
     samples: SampleIds = field(default_factory=SampleIds.none)
 
     def __getitem__(self, name: str) -> Tensor:
-        return self.values[name]
+        return self.by_group[name]
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self.values)
+        return iter(self.by_group)
 
     def __len__(self) -> int:
-        return len(self.values)
+        return len(self.by_group)

@@ -30,7 +30,7 @@ class StageFiles:
     def save_scores(self, scores: ChannelScores) -> None:
         """Write the scores, atomically."""
         tensors = {
-            **_prefixed("values", scores.values),
+            **_prefixed("values", scores.by_group),
             **_prefixed("filter_norms", scores.filter_norms),
         }
         header = {
@@ -49,7 +49,7 @@ class StageFiles:
         try:
             return ChannelScores(
                 method=header["method"],
-                values=_part("values", tensors),
+                by_group=_part("values", tensors),
                 filter_norms=_part("filter_norms", tensors),
                 sums=json.loads(header["sums"]),
                 samples=SampleIds.from_json(json.loads(header["samples"])),

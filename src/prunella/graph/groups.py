@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from dataclasses import dataclass
+from collections import Counter, defaultdict
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -11,7 +11,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from prunella.core.types import ChannelGroup, Member, Role
-from prunella.graph.labels import Axis, Labels
+from prunella.graph.labels import Labels
 
 Signature = tuple[tuple[str, int, int], ...]  # (tensor, axis, positions of one unit), sorted
 
@@ -93,38 +93,24 @@ def _group(units: list[_Unit], labels: Labels) -> ChannelGroup:
     )
 
 
+def _namesake(members: tuple[Member, ...]) -> Member:
+    """The member that gives a group its name: the first that makes its channels, if any does."""
+    order: dict[Role, int] = {"producer": 0, "carrier": 1, "consumer": 2}
+    return min(members, key=lambda member: order[member.role])
+
+
 def _name(members: tuple[Member, ...]) -> str:
-    by_role: dict[Role, list[Member]] = defaultdict(list)
-    for member in members:
-        by_role[member.role].append(member)
-    for role in ("producer", "carrier", "consumer"):
-        for member in by_role.get(role, ()):  # type: ignore[call-overload]
-            layer = member.tensor.rpartition(".")[0] or member.tensor
-            return layer if role == "producer" else f"{layer} (input)"
-    return "group"
+    member = _namesake(members)
+    layer = member.tensor.rpartition(".")[0] or member.tensor
+    return layer if member.role == "producer" else f"{layer} (input)"
 
 
 def _distinct_names(groups: list[ChannelGroup]) -> tuple[ChannelGroup, ...]:
     """Groups cut from one layer's channels are told apart by their first channel."""
-    count: dict[str, int] = defaultdict(int)
-    for group in groups:
-        count[group.name] += 1
-    named = []
-    for group in groups:
-        name = group.name
-        if count[name] > 1:
-            first = group.members[0]
-            name = f"{name}[{int(first.indices[0, 0])}:]"
-        named.append(
-            ChannelGroup(
-                name=name,
-                size=group.size,
-                prunable=group.prunable,
-                reason=group.reason,
-                members=group.members,
-            )
-        )
-    return tuple(named)
-
-
-__all__ = ["Axis", "groups_of"]
+    count = Counter(group.name for group in groups)
+    return tuple(
+        replace(group, name=f"{group.name}[{int(_namesake(group.members).indices[0, 0])}:]")
+        if count[group.name] > 1
+        else group
+        for group in groups
+    )

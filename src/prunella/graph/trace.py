@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import copy
 import traceback
-from collections.abc import Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -104,7 +104,7 @@ class _LabelMode(TorchDispatchMode):
     """Sends every ATen call to its rule."""
 
     def __init__(self, labels: Labels, fake_mode: FakeTensorMode, modules: list[str]) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.labels = labels
         self.fake_mode = fake_mode
         self.modules = modules
@@ -160,16 +160,22 @@ class _LabelMode(TorchDispatchMode):
 
 
 @contextmanager
-def _named_modules(model: nn.Module) -> Any:
+def _named_modules(model: nn.Module) -> Iterator[list[str]]:
     """Keep the dotted names of the modules that are running, innermost last."""
     running: list[str] = []
     handles = []
+
+    def leave(*_: object) -> None:
+        running.pop()
+
     for name, module in model.named_modules():
         if name:
-            handles.append(module.register_forward_pre_hook(lambda *_, n=name: running.append(n)))
-            handles.append(
-                module.register_forward_hook(lambda *_: running.pop() and None, always_call=True)
-            )
+
+            def enter(*_: object, entered: str = name) -> None:
+                running.append(entered)
+
+            handles.append(module.register_forward_pre_hook(enter))
+            handles.append(module.register_forward_hook(leave, always_call=True))
     try:
         yield running
     finally:
@@ -177,20 +183,15 @@ def _named_modules(model: nn.Module) -> Any:
             handle.remove()
 
 
-def _fastpath_off() -> Any:
+@contextmanager
+def _fastpath_off() -> Iterator[None]:
     """Fused attention hides its matrix products; run it in parts."""
-    if not torch.backends.mha.get_fastpath_enabled():
-        return nullcontext()
-
-    @contextmanager
-    def off() -> Any:
-        torch.backends.mha.set_fastpath_enabled(False)
-        try:
-            yield
-        finally:
-            torch.backends.mha.set_fastpath_enabled(True)
-
-    return off()
+    enabled = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(enabled)
 
 
 def _stored_tensors(
@@ -236,4 +237,6 @@ def require_prunable(graph: ChannelGraph) -> None:
     reasons = "; ".join(f"{group.name}: {group.reason}" for group in graph.groups) or (
         "the model uses no convolution or linear layer"
     )
-    raise GraphError(f"{graph.model_type} has no group of channels that could be removed. {reasons}.")
+    raise GraphError(
+        f"{graph.model_type} has no group of channels that could be removed. {reasons}."
+    )

@@ -112,5 +112,5 @@ def _known(axis: int | None) -> int:
 
 
 def _each(values: Any, count: int) -> tuple[int, ...]:
-    values = tuple(int(v) for v in values)
-    return values * count if len(values) == 1 else values
+    each = tuple(int(v) for v in values)
+    return each * count if len(each) == 1 else each

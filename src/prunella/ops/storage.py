@@ -1,4 +1,4 @@
-"""Recognising a model's parameters and buffers, and views of them, among the arguments of a call."""
+"""Recognising a model's parameters and buffers, and views of them, among call arguments."""
 
 from __future__ import annotations
 
@@ -76,19 +76,19 @@ def _match(view: Tensor, name: str, stored: Tensor) -> View | None:
     if same:
         return View(name=name, axes=tuple(range(view.ndim)), starts=(0,) * view.ndim)
     offset = view.storage_offset() - stored.storage_offset()
-    starts = _positions(offset, stored)
+    starts = _positions(int(offset), stored)
     if starts is None:
         return None
     axes: list[int | None] = [None] * view.ndim
     free = set(range(stored.ndim))
     # Longest axes first: an axis of length 1 fits anywhere and must not take another's place.
-    for axis in sorted(range(view.ndim), key=lambda a: -view.shape[a]):
+    for axis in sorted(range(view.ndim), key=lambda a: -int(view.shape[a])):
         if view.shape[axis] == 1:
             continue
         fits = [
             a
             for a in sorted(free)
-            if stored.stride(a) == view.stride(axis)
+            if stored.stride()[a] == view.stride()[axis]
             and starts[a] + view.shape[axis] <= stored.shape[a]
         ]
         if not fits:
@@ -110,9 +110,9 @@ def _positions(offset: int, stored: Tensor) -> list[int] | None:
     if offset < 0:
         return None
     starts = [0] * stored.ndim
-    for axis in sorted(range(stored.ndim), key=lambda a: -stored.stride(a)):
-        if stored.shape[axis] > 1 and stored.stride(axis) > 0:
-            starts[axis], offset = divmod(offset, stored.stride(axis))
+    for axis in sorted(range(stored.ndim), key=lambda a: -int(stored.stride()[a])):
+        if stored.shape[axis] > 1 and stored.stride()[axis] > 0:
+            starts[axis], offset = divmod(offset, stored.stride()[axis])
             if starts[axis] >= stored.shape[axis]:
                 return None
     return starts if offset == 0 else None

@@ -9,7 +9,7 @@ from typing import Protocol, final
 import torch
 from torch import Tensor, nn
 
-from prunella.certify import certify
+from prunella.certificate import certify
 from prunella.core.batches import split_batch
 from prunella.core.budgets import Budget
 from prunella.core.errors import DataError
@@ -95,7 +95,8 @@ def prune(
 ) -> PruneResult:
     """Make a trained network small and certify how far the small one can be trusted.
 
-    Trace, score, plan, cut, re-estimate batch norm, retrain towards the original's outputs, certify.
+    Trace, score, plan, cut, re-estimate batch norm, retrain towards the original's outputs,
+    certify.
     The given model is not changed.
 
     Args:
@@ -137,7 +138,7 @@ def prune(
     on_stage("scoring the channels")
     scores = _scores(model, graph, calibration, method, kept, bars)
     plan = make_plan(graph, scores, budget, method, multiple=multiple, seed=seed)
-    used = _used_samples(plan, calibration, retraining, recipe, scores, bars)
+    used = _used_samples(plan, calibration, retraining, scores, bars)
     if certification is not None:
         _refuse_overlap(certification, used, bars)
     on_stage("cutting, and comparing with the masked original")
@@ -236,7 +237,6 @@ def _used_samples(
     plan: Plan,
     calibration: Iterable[object],
     retraining: Iterable[object],
-    recipe: Recipe,
     scores: ChannelScores | None,
     progress: Progress,
 ) -> SampleIds:

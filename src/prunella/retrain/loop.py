@@ -122,7 +122,7 @@ def fit(
                 labelled = split_batch(batch).to(fabric.device)
                 _step(fabric, wrapped, wrapped_optimizer, labelled, recipe, teacher, tally)
                 schedule.step()
-            records = (*records, tally.record(epoch, schedule.get_last_lr()[0]))
+            records = (*records, tally.record(epoch, float(schedule.get_last_lr()[0])))
             if on_epoch is not None:
                 on_epoch(_checkpoint(model, optimizer, records))
         model.to(home)
@@ -130,13 +130,21 @@ def fit(
     return records
 
 
+def _nothing_to_restore() -> None:
+    """The layout was not changed."""
+
+
 def _channels_last(model: nn.Module) -> Callable[[], None]:
     """Train 2-d convolutions in the layout they are fastest in; returns how to undo it."""
     plain = all(parameter.is_contiguous() for parameter in model.parameters())
     if not plain or not any(isinstance(module, nn.Conv2d) for module in model.modules()):
-        return lambda: None
+        return _nothing_to_restore
     model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return lambda: model.to(memory_format=torch.contiguous_format) and None
+
+    def restore() -> None:
+        model.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
+
+    return restore
 
 
 class _Tally:
@@ -211,9 +219,7 @@ def _seed_epoch(loader: Iterable[object], *, seed: int, epoch: int) -> None:
         loader.generator.manual_seed(mixed)
 
 
-def _checkpoint(
-    model: nn.Module, optimizer: SGD, records: tuple[EpochRecord, ...]
-) -> Checkpoint:
+def _checkpoint(model: nn.Module, optimizer: SGD, records: tuple[EpochRecord, ...]) -> Checkpoint:
     momentum = {
         name: optimizer.state[parameter]["momentum_buffer"].detach().clone()
         for name, parameter in model.named_parameters()

@@ -110,9 +110,11 @@ def pfp(
     del generator
     known = _require(scores, graph, "pfp")
     if known.method != "pfp":
-        raise InputError(f"method 'pfp' needs sensitivities, got scores of method {known.method!r}.")
+        raise InputError(
+            f"method 'pfp' needs sensitivities, got scores of method {known.method!r}."
+        )
     allocation = shared_error(graph, known, budget, multiple=multiple)
-    return _largest(graph, known.values, allocation)
+    return _largest(graph, known.by_group, allocation)
 
 
 @register_method("filter-norm", "keep the filters of largest L2 norm; one fraction for all layers")
@@ -130,7 +132,9 @@ def filter_norm(
     return _largest(graph, known.filter_norms, uniform(graph, budget, multiple=multiple))
 
 
-@register_method("random", "keep channels at random; one fraction for all layers", uses_scores=False)
+@register_method(
+    "random", "keep channels at random; one fraction for all layers", uses_scores=False
+)
 def uniform_random(
     graph: ChannelGraph,
     scores: ChannelScores | None,

@@ -71,7 +71,7 @@ def sensitivities(
     watcher.require_complete()
     return ChannelScores(
         method="pfp",
-        values={name: value.cpu() for name, value in watcher.best.items()},
+        by_group={name: value.cpu() for name, value in watcher.best.items()},
         filter_norms=filter_norms(model, graph),
         sums=dict(watcher.sums),
         samples=SampleIds.union(seen),
@@ -119,7 +119,7 @@ class _Watcher(TorchDispatchMode):
     """Hands each call with a consumer's weight to the kernel, and keeps the maxima."""
 
     def __init__(self, model: nn.Module, graph: ChannelGraph) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.stored = StoredTensors(model)
         self.consumers: dict[tuple[str, int], list[tuple[ChannelGroup, Member]]] = defaultdict(list)
         self.best: dict[str, Tensor] = {}

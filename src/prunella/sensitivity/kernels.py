@@ -86,9 +86,7 @@ def _unfolded(call: Contraction) -> list[_Patches]:
     taps = flat.shape[2]
     per_sample = max(1, _positions(call) * taps * weight.shape[1])
     chunk = max(1, _PATCH_ELEMENTS // per_sample)
-    return [
-        _Patches(weight=flat, inputs=_windows(part, call)) for part in inputs.split(chunk)
-    ]
+    return [_Patches(weight=flat, inputs=_windows(part, call)) for part in inputs.split(chunk)]
 
 
 def _windows(inputs: Tensor, call: Contraction) -> Tensor:

@@ -31,7 +31,7 @@ def cut(
     small = copy.deepcopy(model)
     names = _names_by_identity(small)
     for name, axes in kept_positions(graph, kept).items():
-        tensor = _get(small, name)
+        tensor: Tensor = _get(small, name)
         sliced = tensor.detach()
         for axis, positions in axes.items():
             sliced = sliced.index_select(axis, positions.to(sliced.device))
@@ -64,9 +64,7 @@ def masked(
     return copied
 
 
-def kept_positions(
-    graph: ChannelGraph, kept: Mapping[str, Tensor]
-) -> dict[str, dict[int, Tensor]]:
+def kept_positions(graph: ChannelGraph, kept: Mapping[str, Tensor]) -> dict[str, dict[int, Tensor]]:
     """For each tensor and axis that gets shorter, the positions that stay, in order."""
     removed: dict[tuple[str, int], list[Tensor]] = defaultdict(list)
     for group in graph.prunable:
@@ -115,10 +113,10 @@ def _complement(positions: Tensor, size: int) -> Tensor:
 
 def _names_by_identity(model: nn.Module) -> dict[int, list[str]]:
     names: dict[int, list[str]] = defaultdict(list)
-    for name, tensor in model.named_parameters(remove_duplicate=False):
-        names[id(tensor)].append(name)
-    for name, tensor in model.named_buffers(remove_duplicate=False):
-        names[id(tensor)].append(name)
+    for name, parameter in model.named_parameters(remove_duplicate=False):
+        names[id(parameter)].append(name)
+    for name, buffer in model.named_buffers(remove_duplicate=False):
+        names[id(buffer)].append(name)
     return names
 
 

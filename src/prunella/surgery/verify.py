@@ -85,7 +85,9 @@ def _probe(graph: ChannelGraph, device: torch.device) -> tuple[object, ...]:
         if not isinstance(leaf, Tensor):
             return leaf
         if not leaf.dtype.is_floating_point:
-            return leaf.to(device)  # token numbers and masks: only the example's are known to be valid
+            return leaf.to(
+                device
+            )  # token numbers and masks: only the example's are known to be valid
         noise = torch.randn(leaf.shape, generator=generator)
         return noise.to(device=device, dtype=leaf.dtype)
 

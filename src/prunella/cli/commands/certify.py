@@ -22,16 +22,27 @@ from prunella.terminal import progress_for_people
 def certify(
     network: Annotated[str | None, typer.Option(help="As given to prune.")] = None,
     weights: Annotated[Path | None, typer.Option(help="Weights of the original network.")] = None,
-    pruned: Annotated[Path | None, typer.Option(help="The small network: pruned.safetensors.")
-                      ] = None,
-    data: Annotated[str | None, typer.Option(help="fashion-mnist, mnist, cifar10, bundled, "
-                                             "imagefolder:PATH or package.module:factory.")] = None,
+    pruned: Annotated[
+        Path | None, typer.Option(help="The small network: pruned.safetensors.")
+    ] = None,
+    data: Annotated[
+        str | None,
+        typer.Option(
+            help="fashion-mnist, mnist, cifar10, bundled, "
+            "imagefolder:PATH or package.module:factory."
+        ),
+    ] = None,
     certification_samples: Annotated[int | None, typer.Option(help="Test samples to use.")] = None,
-    alpha: Annotated[float | None, typer.Option(help="Share of samples that may exceed the bound "
-                                                "on the outputs.")] = None,
-    delta: Annotated[float | None, typer.Option(help="0.01 makes each statement hold with 99 %.")
-                     ] = None,
-    data_dir: Annotated[Path | None, typer.Option(help="Folder to look for the data first.")] = None,
+    alpha: Annotated[
+        float | None,
+        typer.Option(help="Share of samples that may exceed the bound on the outputs."),
+    ] = None,
+    delta: Annotated[
+        float | None, typer.Option(help="0.01 makes each statement hold with 99 %.")
+    ] = None,
+    data_dir: Annotated[
+        Path | None, typer.Option(help="Folder to look for the data first.")
+    ] = None,
     download: Annotated[bool | None, typer.Option(help="Fetch the data if absent.")] = None,
     seed: Annotated[int | None, typer.Option(help="Draws the samples.")] = None,
     config: Annotated[Path | None, typer.Option(help="YAML file; options override it.")] = None,
@@ -40,8 +51,9 @@ def certify(
 ) -> None:
     """Bound how far a small network strays from its original, on samples nothing else has used.
 
-    Example: prunella certify --network resnet20 --weights weights.safetensors
-    --pruned runs/p/pruned.safetensors --data fashion-mnist --certification-samples 5000
+    Example:
+
+    `prunella certify --network resnet20 --weights weights.safetensors --pruned runs/p/pruned.safetensors --data fashion-mnist --certification-samples 5000`
     """
     options = {
         "network": network, "weights": weights, "pruned": pruned, "data": data,

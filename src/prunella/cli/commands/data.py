@@ -16,13 +16,17 @@ from prunella.terminal import progress_for_people
 
 
 def data(
-    name: Annotated[str | None, typer.Argument(help="A data set; without it all are listed.")] = None,
+    name: Annotated[
+        str | None, typer.Argument(help="A data set; without it all are listed.")
+    ] = None,
     data_dir: Annotated[Path | None, typer.Option(help="Folder to look in first.")] = None,
     download: Annotated[bool, typer.Option(help="Fetch it if absent.")] = False,
 ) -> None:
     """List the data sets and whether they are here, or check and fetch one.
 
-    Example: prunella data fashion-mnist --download
+    Example:
+
+    `prunella data fashion-mnist --download`
     """
     speaker = Speaker(quiet=False)
     progress = progress_for_people()

@@ -7,12 +7,11 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-import yaml
 
+from prunella.cli.config import PruneConfig, to_yaml
 from prunella.cli.outcome import write_outcome
 from prunella.cli.rundir import choose_directory, command_line, interruptible
 from prunella.cli.say import Speaker
-from prunella.core.budgets import Params
 from prunella.data import bundled
 from prunella.files import load_weights, write_atomically
 from prunella.networks import resnet20
@@ -20,14 +19,17 @@ from prunella.pipeline import prune
 from prunella.retrain import Recipe
 from prunella.terminal import progress_for_people
 
-SETTINGS = {
-    "params": 0.45,
-    "multiple": 8,
-    "calibration_samples": 256,
-    "recipe": {"epochs": 6, "learning_rate": 0.02, "shift": 2, "flip": True},
-    "latency_batches": [1, 64],
-    "seed": 0,
-}
+SETTINGS = PruneConfig(
+    network="resnet20",
+    data="bundled",
+    weights=Path("resnet20.safetensors"),
+    params=0.45,
+    multiple=8,
+    calibration_samples=256,
+    retraining_samples=2_400,
+    certification_samples=2_000,
+    recipe=Recipe(epochs=6, learning_rate=0.02, shift=2, flip=True),
+)
 
 
 def demo(
@@ -51,18 +53,18 @@ def demo(
         result = prune(
             model,
             calibration.subset(range(0, len(calibration), len(calibration) // 256)).loader(64),
-            budget=Params(SETTINGS["params"]),
+            budget=SETTINGS.budget,
             certification=bundled("certification").loader(250),
             evaluation=bundled("test").loader(250),
             retraining=calibration.loader(64, shuffle=True),
-            recipe=Recipe.model_validate(SETTINGS["recipe"]),
-            multiple=SETTINGS["multiple"],
-            latency_batches=tuple(SETTINGS["latency_batches"]),
-            seed=SETTINGS["seed"],
+            recipe=SETTINGS.recipe,
+            multiple=SETTINGS.multiple,
+            latency_batches=SETTINGS.latency_batches,
+            seed=SETTINGS.seed,
             progress=progress,
             on_stage=speaker.stage,
         )
-        config = yaml.safe_dump({"network": "resnet20", "data": "bundled", **SETTINGS})
+        config = to_yaml(SETTINGS)
         write_atomically(directory / "config.yaml", config)
         written = write_outcome(
             directory,

@@ -22,31 +22,53 @@ from prunella.terminal import progress_for_people
 
 
 def prune(
-    network: Annotated[str | None, typer.Option(help="resnet20, torchvision:resnet18, or "
-                                                "package.module:factory.")] = None,
-    weights: Annotated[Path | None, typer.Option(help="Trained weights: .safetensors, or a file "
-                                                 "for torch.load(weights_only=True).")] = None,
-    data: Annotated[str | None, typer.Option(help="fashion-mnist, mnist, cifar10, bundled, "
-                                             "imagefolder:PATH or package.module:factory.")] = None,
-    params: Annotated[float | None, typer.Option(help="Kept fraction of the parameters: 0.4 keeps "
-                                                 "at most 40 %.")] = None,
+    network: Annotated[
+        str | None, typer.Option(help="resnet20, torchvision:resnet18, or package.module:factory.")
+    ] = None,
+    weights: Annotated[
+        Path | None,
+        typer.Option(
+            help="Trained weights: .safetensors, or a file for torch.load(weights_only=True)."
+        ),
+    ] = None,
+    data: Annotated[
+        str | None,
+        typer.Option(
+            help="fashion-mnist, mnist, cifar10, bundled, "
+            "imagefolder:PATH or package.module:factory."
+        ),
+    ] = None,
+    params: Annotated[
+        float | None, typer.Option(help="Kept fraction of the parameters: 0.4 keeps at most 40 %.")
+    ] = None,
     flops: Annotated[float | None, typer.Option(help="Kept fraction of the multiply-adds.")] = None,
     method: Annotated[str | None, typer.Option(help="pfp, filter-norm or random.")] = None,
-    multiple: Annotated[int | None, typer.Option(help="Keep multiples of this many channels; 8 "
-                                                 "suits CPUs, 1 is finest.")] = None,
+    multiple: Annotated[
+        int | None,
+        typer.Option(help="Keep multiples of this many channels; 8 suits CPUs, 1 is finest."),
+    ] = None,
     epochs: Annotated[int | None, typer.Option(help="Epochs of retraining; 0 for none.")] = None,
     learning_rate: Annotated[float | None, typer.Option(help="Of retraining.")] = None,
-    calibration_samples: Annotated[int | None, typer.Option(help="Training samples that score "
-                                                            "the channels.")] = None,
-    retraining_samples: Annotated[int | None, typer.Option(help="Training samples to retrain on.")
-                                  ] = None,
-    certification_samples: Annotated[int | None, typer.Option(help="Test samples for the "
-                                                              "certificate.")] = None,
-    alpha: Annotated[float | None, typer.Option(help="Share of samples that may exceed the bound "
-                                                "on the outputs.")] = None,
-    delta: Annotated[float | None, typer.Option(help="0.01 makes each statement of the "
-                                                "certificate hold with 99 %.")] = None,
-    data_dir: Annotated[Path | None, typer.Option(help="Folder to look for the data first.")] = None,
+    calibration_samples: Annotated[
+        int | None, typer.Option(help="Training samples that score the channels.")
+    ] = None,
+    retraining_samples: Annotated[
+        int | None, typer.Option(help="Training samples to retrain on.")
+    ] = None,
+    certification_samples: Annotated[
+        int | None, typer.Option(help="Test samples for the certificate.")
+    ] = None,
+    alpha: Annotated[
+        float | None,
+        typer.Option(help="Share of samples that may exceed the bound on the outputs."),
+    ] = None,
+    delta: Annotated[
+        float | None,
+        typer.Option(help="0.01 makes each statement of the certificate hold with 99 %."),
+    ] = None,
+    data_dir: Annotated[
+        Path | None, typer.Option(help="Folder to look for the data first.")
+    ] = None,
     download: Annotated[bool | None, typer.Option(help="Fetch the data if absent.")] = None,
     seed: Annotated[int | None, typer.Option(help="For everything random.")] = None,
     config: Annotated[Path | None, typer.Option(help="YAML file; options override it.")] = None,
@@ -59,8 +81,9 @@ def prune(
     Writes pruned.safetensors (the small network with its plan), certificate.json, report.html,
     report.json and config.yaml. An interrupted run goes on with --resume.
 
-    Example: prunella prune --network resnet20 --weights runs/r20/weights.safetensors
-    --data fashion-mnist --params 0.4
+    Example:
+
+    `prunella prune --network resnet20 --weights runs/r20/weights.safetensors --data fashion-mnist --params 0.4`
     """
     options = {
         "network": network, "weights": weights, "data": data, "params": params, "flops": flops,
@@ -125,5 +148,3 @@ def prune(
         stages.clear()
     speaker.outcome(result)
     speaker.files(written)
-
-

@@ -15,13 +15,16 @@ from prunella.report import from_json, render
 
 def report(
     run: Annotated[Path, typer.Argument(help="Directory of a run, or its report.json.")],
-    out: Annotated[Path | None, typer.Option(help="The HTML file; by default report.html beside "
-                                             "report.json.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="The HTML file; by default report.html beside report.json.")
+    ] = None,
     quiet: Annotated[bool, typer.Option(help="Print the path of the written file only.")] = False,
 ) -> None:
     """Make the HTML report of a run again, for instance with a newer prunella.
 
-    Example: prunella report runs/demo
+    Example:
+
+    `prunella report runs/demo`
     """
     source = run / "report.json" if run.is_dir() else run
     if source.suffix != ".json":

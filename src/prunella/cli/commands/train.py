@@ -26,11 +26,19 @@ from prunella.terminal import progress_for_people
 
 
 def train(
-    network: Annotated[str | None, typer.Option(help="resnet20, torchvision:resnet18, or "
-                                                "package.module:factory.")] = None,
-    data: Annotated[str | None, typer.Option(help="fashion-mnist, mnist, cifar10, bundled, "
-                                             "imagefolder:PATH or package.module:factory.")] = None,
-    data_dir: Annotated[Path | None, typer.Option(help="Folder to look for the data first.")] = None,
+    network: Annotated[
+        str | None, typer.Option(help="resnet20, torchvision:resnet18, or package.module:factory.")
+    ] = None,
+    data: Annotated[
+        str | None,
+        typer.Option(
+            help="fashion-mnist, mnist, cifar10, bundled, "
+            "imagefolder:PATH or package.module:factory."
+        ),
+    ] = None,
+    data_dir: Annotated[
+        Path | None, typer.Option(help="Folder to look for the data first.")
+    ] = None,
     download: Annotated[bool | None, typer.Option(help="Fetch the data if absent.")] = None,
     epochs: Annotated[int | None, typer.Option(help="Passes over the training samples.")] = None,
     learning_rate: Annotated[float | None, typer.Option(help="Highest learning rate.")] = None,
@@ -46,7 +54,9 @@ def train(
     Writes weights.safetensors, config.yaml and metrics.json. An interrupted run goes on with
     --resume, and ends with the same weights as an unbroken one.
 
-    Example: prunella train --network resnet20 --data fashion-mnist --epochs 20 --out runs/r20
+    Example:
+
+    `prunella train --network resnet20 --data fashion-mnist --epochs 20 --out runs/r20`
     """
     options = {
         "network": network, "data": data, "data_dir": data_dir, "download": download,

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from prunella.bounds import clopper_pearson_upper, paired_difference_upper, tolerance_limit
-from prunella.certify import bounds_from_outcomes, certify
+from prunella.certificate import bounds_from_outcomes, certify
 from prunella.core.errors import DataError, InputError
 from prunella.core.samples import SampleIds
 

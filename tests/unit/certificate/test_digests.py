@@ -7,7 +7,7 @@ import copy
 import torch
 from torch import nn
 
-from prunella.certify import model_digest
+from prunella.certificate import model_digest
 
 
 def network() -> nn.Module:

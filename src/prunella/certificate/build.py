@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from prunella.bounds.checks import check_probability
-from prunella.certify.digests import model_digest
-from prunella.certify.outcomes import bounds_from_outcomes
+from prunella.certificate.digests import model_digest
+from prunella.certificate.outcomes import bounds_from_outcomes
 from prunella.core.batches import LabelledBatch, check_labels, split_batch
 from prunella.core.errors import DataError
 from prunella.core.modes import evaluating
@@ -219,8 +219,8 @@ def _relative_errors(
 
 def _assumptions(delta: float, used: SampleIds, *, labelled: bool) -> tuple[str, ...]:
     checked = (
-        f"none of the {len(used.hashes):,} samples recorded as used was among them, compared byte "
-        "by byte"
+        f"none of the {len(used.hashes):,} samples recorded as used was among them, compared by "
+        "fingerprint"
         if used.hashes
         else "no record of used samples was given, so this was not checked"
     )

@@ -1,7 +1,0 @@
-"""Certificates: how far a small network strays from its original on new samples, at most."""
-
-from prunella.certify.build import certify
-from prunella.certify.digests import model_digest
-from prunella.certify.outcomes import OutcomeBounds, bounds_from_outcomes
-
-__all__ = ["OutcomeBounds", "bounds_from_outcomes", "certify", "model_digest"]
