@@ -11,8 +11,6 @@ The main road::
 or all of it with `prunella.prune`.
 """
 
-__version__ = "0.1.0.dev0"
-
 from prunella import data, networks
 from prunella.certificate import certify
 from prunella.core.budgets import Budget, Flops, Params
@@ -27,6 +25,7 @@ from prunella.core.errors import (
 )
 from prunella.core.results import Certificate
 from prunella.core.types import ChannelGraph, ChannelGroup, ChannelScores, Cost, Member
+from prunella.core.version import __version__
 from prunella.files import load, load_weights, save, save_weights
 from prunella.graph import trace
 from prunella.measure import accuracy, compare_latency, cost
@@ -58,6 +57,7 @@ __all__ = [
     "PrunellaError",
     "Recipe",
     "SurgeryError",
+    "__version__",
     "accuracy",
     "certify",
     "compare_latency",

@@ -158,15 +158,20 @@ def _checked_units(graph: ChannelGraph, name: str, units: Tensor | list[int]) ->
     group = groups[name]
     if not group.prunable:
         raise InputError(f"group {name!r} cannot be pruned: {group.reason}.")
-    tensor = torch.as_tensor(units)
+    try:
+        tensor = torch.as_tensor(units)
+    except (RuntimeError, TypeError, ValueError, OverflowError) as error:
+        raise InputError(
+            f"group {name!r}: units to keep must be a list of integers ({error})."
+        ) from None
+    if tensor.numel() == 0:
+        raise InputError(f"group {name!r}: at least one of {group.size} units must be kept.")
     if tensor.ndim != 1 or tensor.dtype.is_floating_point or tensor.dtype is torch.bool:
         raise InputError(
             f"group {name!r}: units to keep must be a list of integers, got {tensor.dtype} of "
             f"shape {tuple(tensor.shape)}."
         )
     kept: Tensor = tensor.to(torch.long).cpu().unique()
-    if len(kept) == 0:
-        raise InputError(f"group {name!r}: at least one of {group.size} units must be kept.")
     if len(kept) != len(tensor):
         raise InputError(f"group {name!r}: {len(tensor) - len(kept)} units are named twice.")
     if int(kept[0]) < 0 or int(kept[-1]) >= group.size:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from collections.abc import Iterable, Iterator
 from typing import TypeVar
 
@@ -20,6 +21,8 @@ from prunella.core.progress import Progress, silent
 
 T = TypeVar("T")
 
+_DELAY = 0.5  # seconds; what is done sooner shows no bar, which would only flicker
+
 
 def progress_for_people(*, quiet: bool = False) -> Progress:
     """Bars on standard error if that is a terminal; silence under `quiet`, in pipes and in CI."""
@@ -34,9 +37,16 @@ def _bar(items: Iterable[T], *, description: str, total: int | None = None) -> I
         BarColumn(),
         MofNCompleteColumn(),
         TimeRemainingColumn(),
+        TextColumn("left"),
     )
-    with RichProgress(*columns, console=Console(stderr=True), transient=True) as bars:
-        task = bars.add_task(description, total=total)
+    bars = RichProgress(*columns, console=Console(stderr=True), transient=True)
+    task = bars.add_task(description, total=total)
+    begin = time.monotonic()
+    try:
         for item in items:
             yield item
             bars.advance(task)
+            if not bars.live.is_started and time.monotonic() - begin > _DELAY:
+                bars.start()
+    finally:
+        bars.stop()

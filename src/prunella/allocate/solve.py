@@ -51,6 +51,11 @@ def shared_error(
     """
     chances = {}
     for group in graph.prunable:
+        if group.name not in scores or group.name not in scores.sums:
+            raise DataError(
+                f"group {group.name!r} has no scores, or its number of sums is not known; compute "
+                "the scores with prunella.sensitivities and the same graph."
+            )
         values = scores[group.name].double().numpy()
         if not values.any():
             raise DataError(
@@ -106,7 +111,8 @@ def _bisect(
     """Smallest x in [low, high] whose counts meet the budget; counts fall as x grows."""
     model = CostModel(graph)
     sizes = {group.name: group.size for group in graph.prunable}
-    target = budget.fraction * budget.measure(model.full)
+    # Units are whole: the product's binary rounding must not cost one.
+    target = math.floor(budget.fraction * budget.measure(model.full) * (1 + 1e-12))
 
     def allocation(x: float) -> Allocation:
         kept = {name: _rounded(n, sizes[name], multiple) for name, n in wanted(x).items()}
@@ -147,10 +153,11 @@ def _unreachable(
     # Rounded up, so that the value named can really be asked for.
     fraction = math.ceil(1e4 * reach / full) / 1e4
     frozen = [group.name for group in graph.groups if not group.prunable]
+    named = f"that is {type(budget).__name__}({fraction:g})" if fraction < 1 else "nearly all"
     return (
         f"{type(budget).__name__}({budget.fraction:g}) asks for at most "
         f"{budget.fraction * full:,.0f} of {full:,} {budget.unit}, but the smallest reachable is "
-        f"{reach:,}, that is {type(budget).__name__}({fraction:g}): every group keeps at least "
+        f"{reach:,}, {named}: every group keeps at least "
         f"{multiple} unit{'s' if multiple > 1 else ''}, and {len(frozen)} of "
         f"{len(graph.groups)} groups cannot be pruned ({', '.join(frozen[:5])}"
         f"{', ...' if len(frozen) > 5 else ''}). Ask for at least that, or lower the multiple."

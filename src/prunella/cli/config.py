@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, ClassVar, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -16,14 +17,18 @@ from prunella.retrain import Recipe
 
 C = TypeVar("C", bound=BaseModel)
 
+Count = Annotated[int, Field(ge=1)]
+Seed = Annotated[int, Field(ge=0, lt=2**63)]
+Probability = Annotated[float, Field(gt=0, lt=1)]
+
 
 class ModelConfig(BaseModel):
     """Which network, and where its weights are."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
 
-    network: str = Field(description="resnet20, torchvision:resnet18, or package.module:factory.")
-    network_args: dict[str, Any] = Field(default_factory=dict, description="Keywords it takes.")
+    network: str = Field(description="resnet20, torchvision:resnet18, or package.module:factory")
+    network_args: dict[str, Any] = Field(default_factory=dict, description="keywords it takes")
 
 
 class DataConfig(BaseModel):
@@ -31,37 +36,43 @@ class DataConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    data: str = Field(description="fashion-mnist, mnist, cifar10, bundled, imagefolder:PATH, or "
-                      "package.module:factory.")  # fmt: skip
-    data_dir: Path | None = Field(None, description="Folder to look in first.")
-    download: bool = Field(False, description="Fetch what is missing.")
+    data: str = Field(
+        description="fashion-mnist, mnist, cifar10, bundled, imagefolder:PATH or "
+        "package.module:factory"
+    )
+    data_dir: Path | None = Field(None, description="folder to look in first")
+    download: bool = Field(False, description="fetch what is missing")
 
 
 class TrainConfig(ModelConfig, DataConfig):
     """Everything `prunella train` needs."""
 
-    batch_size: int = Field(128, ge=1)
+    batch_size: Count = 128
     recipe: Recipe = Recipe(epochs=20, learning_rate=0.1, shift=2, flip=True)
-    seed: int = 0
+    seed: Seed = 0
 
 
 class PruneConfig(ModelConfig, DataConfig):
     """Everything `prunella prune` needs."""
 
-    weights: Path
-    params: float | None = Field(None, description="Kept fraction of the parameters.")
-    flops: float | None = Field(None, description="Kept fraction of the multiply-adds.")
+    alternatives: ClassVar[tuple[str, ...]] = ("params", "flops")
+
+    weights: Path = Field(description="weights of the trained network")
+    params: Probability | None = Field(None, description="0.4 keeps at most 40 % of the parameters")
+    flops: Probability | None = Field(
+        None, description="0.4 keeps at most 40 % of the multiply-adds"
+    )
     method: str = "pfp"
-    multiple: int = Field(8, ge=1, description="Keep multiples of this many channels.")
-    calibration_samples: int = Field(256, ge=1)
-    retraining_samples: int = Field(10_000, ge=1)
-    certification_samples: int = Field(2_000, ge=1)
-    batch_size: int = Field(64, ge=1)
-    recipe: Recipe = Recipe(epochs=5, learning_rate=0.02)
-    latency_batches: tuple[int, ...] = (1, 64)
-    alpha: float = 0.05
-    delta: float = 0.01
-    seed: int = 0
+    multiple: Count = Field(8, description="keep multiples of this many channels")
+    calibration_samples: Count = 256
+    retraining_samples: Count = 10_000
+    certification_samples: Count = 2_000
+    batch_size: Count = 64
+    recipe: Recipe = Recipe(epochs=5, learning_rate=0.01)
+    latency_batches: tuple[Count, ...] = (1, 64)
+    alpha: Probability = Field(0.05, description="share of samples that may exceed the bound")
+    delta: Probability = Field(0.01, description="probability that a bound is wrong")
+    seed: Seed = 0
 
     @property
     def budget(self) -> Budget:
@@ -69,30 +80,38 @@ class PruneConfig(ModelConfig, DataConfig):
 
         Raises:
             InputError: none, or both.
-            BudgetError: it is not between 0 and 1.
         """
-        if (self.params is None) == (self.flops is None):
-            raise InputError(
-                "give one budget: --params 0.4 keeps at most 40 % of the parameters, "
-                "--flops 0.5 at most half of the multiply-adds."
-            )
-        return Params(self.params) if self.params is not None else Flops(self.flops or 0.0)
+        if self.params is not None and self.flops is not None:
+            raise InputError(f"got two budgets, --params {self.params:g} and --flops "
+                             f"{self.flops:g}; give one of them.")  # fmt: skip
+        if self.params is not None:
+            return Params(self.params)
+        if self.flops is not None:
+            return Flops(self.flops)
+        raise InputError(
+            "got no budget; give --params 0.4 to keep at most 40 % of the parameters, or --flops "
+            "0.5 to keep at most half of the multiply-adds."
+        )
 
 
 class CertifyConfig(ModelConfig, DataConfig):
     """Everything `prunella certify` needs."""
 
-    weights: Path
-    pruned: Path
-    certification_samples: int = Field(2_000, ge=1)
-    batch_size: int = Field(250, ge=1)
-    alpha: float = 0.05
-    delta: float = 0.01
-    seed: int = 0
+    weights: Path = Field(description="weights of the original network")
+    pruned: Path = Field(description="the small network, pruned.safetensors of a run")
+    certification_samples: Count = 2_000
+    batch_size: Count = 250
+    alpha: Probability = Field(0.05, description="share of samples that may exceed the bound")
+    delta: Probability = Field(0.01, description="probability that a bound is wrong")
+    seed: Seed = 0
 
 
 def resolve(kind: type[C], file: Path | None, options: Mapping[str, Any]) -> C:
     """A configuration from a YAML file, overridden by those options that were given.
+
+    A field that is itself a configuration, such as the recipe, may be given in part: the rest of
+    it comes from the default of the class. Of the fields that the class names as alternatives
+    those in the file give way to one given as an option.
 
     Args:
         kind: The class of the configuration.
@@ -102,24 +121,24 @@ def resolve(kind: type[C], file: Path | None, options: Mapping[str, Any]) -> C:
     Raises:
         InputError: a field is unknown, missing or of a wrong value; FileError: the file is missing.
     """
-    data: dict[str, Any] = {}
-    if file is not None:
-        loaded = _yaml(file)
-        data = dict(loaded)
-    for name, value in options.items():
-        if value is None:
-            continue
+    given = {name: value for name, value in options.items() if value is not None}
+    data = {} if file is None else dict(_yaml(file))
+    alternatives = getattr(kind, "alternatives", ())
+    if any(name in given for name in alternatives):
+        data = {name: value for name, value in data.items() if name not in alternatives}
+    for name, field in kind.model_fields.items():
+        if isinstance(field.default, BaseModel) and isinstance(data.get(name, {}), Mapping):
+            data[name] = {**field.default.model_dump(), **data.get(name, {})}
+    for name, value in given.items():
         outer, _, inner = name.partition(".")
-        if inner:
-            default = kind.model_fields[outer].default
-            base = default.model_dump() if isinstance(default, BaseModel) else {}
-            data[outer] = {**base, **(data.get(outer) or {}), inner: value}
-        else:
+        if not inner:
             data[outer] = value
+        elif isinstance(data[outer], dict):  # else the validation below says what is wrong
+            data[outer][inner] = value
     try:
         return kind.model_validate(data)
     except ValidationError as error:
-        raise InputError(_explain(error, file)) from None
+        raise InputError(_explain(error, kind, file, given)) from None
 
 
 def to_yaml(config: BaseModel) -> str:
@@ -129,23 +148,48 @@ def to_yaml(config: BaseModel) -> str:
 
 def _yaml(file: Path) -> Mapping[str, Any]:
     try:
-        loaded = yaml.safe_load(read_text(file)) or {}
+        text = read_text(file)
+        loaded = yaml.safe_load(text)
     except yaml.YAMLError as error:
-        raise InputError(f"{file}: not valid YAML ({error}).") from None
+        raise InputError(f"--config {file}: not valid YAML ({error}).") from None
+    if loaded is None:
+        return {}
     if not isinstance(loaded, Mapping):
-        raise InputError(f"{file}: expected fields with values, got {type(loaded).__name__}.")
+        raise InputError(
+            f"--config {file}: expected fields with values, such as 'network: resnet20', got "
+            f"{type(loaded).__name__}."
+        )
     return loaded
 
 
-def _explain(error: ValidationError, file: Path | None) -> str:
-    source = f"{file}: " if file is not None else ""
-    problems = []
+def _explain(
+    error: ValidationError, kind: type[BaseModel], file: Path | None, given: Mapping[str, Any]
+) -> str:
+    """All that is wrong with a configuration, in the names that the user gave."""
+    missing, problems = [], []
     for problem in error.errors():
-        name = ".".join(str(part) for part in problem["loc"])
+        path = [str(part) for part in problem["loc"]]
+        field = ".".join(path)
+        name = f"--{path[-1].replace('_', '-')}" if field in given else f"{file}: {field}"
         if problem["type"] == "missing":
-            problems.append(f"{name} is missing (option --{name.replace('_', '-')})")
+            missing.append(f"--{field.replace('_', '-')}")
         elif problem["type"] == "extra_forbidden":
-            problems.append(f"{name} is no known field")
+            problems.append(f"{name} is no known field{_nearest(path, kind)}")
         else:
-            problems.append(f"{name}: {problem['msg']}, got {problem['input']!r}")
-    return f"{source}{'; '.join(problems)}."
+            wrong = problem["msg"].replace("Input should", "should", 1)
+            description = kind.model_fields[path[0]].description if len(path) == 1 else None
+            hint = f" ({description})" if description else ""
+            problems.append(f"{name} {wrong}, got {problem['input']!r}{hint}")
+    if missing:
+        where = " or in the file" if file is not None else " or in a file given by --config"
+        problems.append(f"give {', '.join(missing)} as options{where}")
+    return f"{'; '.join(problems)}."
+
+
+def _nearest(path: list[str], kind: type[BaseModel]) -> str:
+    fields = list(kind.model_fields)
+    if len(path) > 1:
+        inner = kind.model_fields[path[0]].annotation
+        fields = list(getattr(inner, "model_fields", {}))
+    close = difflib.get_close_matches(path[-1], fields, n=1, cutoff=0.6)
+    return f" (did you mean {close[0]}?)" if close else f" (there are: {', '.join(fields)})"

@@ -4,63 +4,31 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import sys
+import traceback
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 import prunella.networks
-from prunella.core.errors import InputError
+from prunella.core.errors import DataError, InputError, PrunellaError
+from prunella.core.modes import evaluating
+from prunella.data import ImageSet
 
 
-def build_network(
-    name: str, arguments: Mapping[str, Any], *, classes: int, channels: int
-) -> nn.Module:
-    """Build a network by name.
+def find_network(name: str) -> Callable[..., Any]:
+    """The function that builds a network; nothing is built yet.
 
     Args:
         name: One of `prunella.networks`, `torchvision:NAME`, `timm:NAME`, or
             `package.module:factory`.
-        arguments: Keyword arguments for the factory; those win over the data set's.
-        classes: Number of classes of the data set, passed if the factory takes `num_classes`.
-        channels: Channels of its images, passed if the factory takes `in_channels`.
 
     Raises:
-        InputError: there is no such network, or it cannot be built with these arguments.
+        InputError: there is no such network.
     """
-    factory = _factory(name)
-    known = _parameters(factory)
-    fitting = {"num_classes": classes, "in_channels": channels}
-    keywords = {key: value for key, value in fitting.items() if key in known} | dict(arguments)
-    try:
-        network = factory(**keywords)
-    except (TypeError, ValueError, RuntimeError) as error:
-        raise InputError(f"network {name!r} cannot be built with {keywords}: {error}") from None
-    if not isinstance(network, nn.Module):
-        raise InputError(f"network {name!r}: the factory returned {type(network).__name__}, "
-                         "expected a torch.nn.Module.")  # fmt: skip
-    return network
-
-
-def load_object(path: str, *, what: str) -> Any:
-    """The object that `package.module:name` stands for.
-
-    Raises:
-        InputError: there is none.
-    """
-    module_name, _, attribute = path.partition(":")
-    try:
-        return getattr(importlib.import_module(module_name), attribute)
-    except ImportError as error:
-        raise InputError(
-            f"{what} {path!r}: the module {module_name!r} cannot be imported ({error}); it must be "
-            "installed or lie in the current folder."
-        ) from None
-    except AttributeError:
-        raise InputError(f"{what} {path!r}: {module_name!r} has no {attribute!r}.") from None
-
-
-def _factory(name: str) -> Callable[..., Any]:
     if ":" not in name:
         if name not in prunella.networks.__all__:
             raise InputError(
@@ -76,9 +44,121 @@ def _factory(name: str) -> Callable[..., Any]:
     else:
         factory = load_object(name, what="network")
     if not callable(factory):
-        raise InputError(f"network {name!r} is {type(factory).__name__}, expected a function.")
+        raise InputError(
+            f"network {name!r} is a {type(factory).__name__}, expected a function that returns a "
+            "torch.nn.Module."
+        )
     result: Callable[..., Any] = factory
     return result
+
+
+def build_network(name: str, arguments: Mapping[str, Any], samples: ImageSet) -> nn.Module:
+    """Build a network by name, for the classes and channels of a data set.
+
+    Args:
+        name: See `find_network`.
+        arguments: Keyword arguments for the factory; those win over the data set's.
+        samples: Number of classes and of channels are passed if the factory takes `num_classes`
+            and `in_channels`.
+
+    Raises:
+        InputError: there is no such network, or it cannot be built with these arguments.
+    """
+    factory = find_network(name)
+    known = _parameters(factory)
+    fitting = {"num_classes": len(samples.classes), "in_channels": samples.images.shape[1]}
+    keywords = {key: value for key, value in fitting.items() if key in known} | dict(arguments)
+    what = f"network {name!r}"
+    if keywords:
+        what += f" built with {', '.join(f'{key}={keywords[key]!r}' for key in keywords)}"
+    network = call_own(factory, what=what, **keywords)
+    if not isinstance(network, nn.Module):
+        raise InputError(
+            f"network {name!r}: the factory returned {type(network).__name__}, expected a "
+            "torch.nn.Module."
+        )
+    return network
+
+
+def require_fit(network: nn.Module, samples: ImageSet) -> None:
+    """Run one sample, so that a network of another shape is noticed before any work is done.
+
+    Raises:
+        InputError: the network cannot be run on the samples, or its outputs are no row of scores.
+        DataError: there are more classes than outputs.
+    """
+    inputs, _ = next(iter(samples.subset([0]).loader(1)))
+    name = type(network).__name__
+    with evaluating(network), torch.random.fork_rng():
+        outputs = call_own(network, inputs, what=f"{name} run on one of {samples.name}")
+    if not isinstance(outputs, Tensor) or outputs.ndim != 2 or len(outputs) != 1:
+        got = tuple(outputs.shape) if isinstance(outputs, Tensor) else type(outputs).__name__
+        raise InputError(
+            f"{name} returned {got} for one sample; expected a tensor of shape (1, classes)."
+        )
+    if outputs.shape[1] < len(samples.classes):
+        raise DataError(
+            f"{samples.name}: has {len(samples.classes)} classes, but {name} has "
+            f"{outputs.shape[1]} outputs; expected at least as many outputs as classes. Check the "
+            "data set, or the number of classes that the network was built with."
+        )
+
+
+def load_object(path: str, *, what: str) -> Any:
+    """The object that `package.module:name` stands for; the current folder is searched first.
+
+    Raises:
+        InputError: there is none.
+    """
+    module_name, _, attribute = path.partition(":")
+    here = str(Path.cwd())
+    if here not in sys.path and "" not in sys.path:
+        sys.path.insert(0, here)  # as `python -m` does, which an installed program does not
+    try:
+        module = importlib.import_module(module_name)
+    except Exception as error:
+        if isinstance(error, ModuleNotFoundError) and _is_part(error.name, module_name):
+            extra = module_name.partition(".")[0] in ("torchvision", "timm")
+            advice = (
+                "pip install 'prunella[vision]'" if extra else "install it, or run in its folder"
+            )
+            raise InputError(
+                f"{what} {path!r}: there is no module {error.name!r}; {advice}."
+            ) from None
+        raise InputError(
+            f"{what} {path!r}: the module {module_name!r} cannot be imported ({_cause(error)})."
+        ) from None
+    if not hasattr(module, attribute):
+        raise InputError(f"{what} {path!r}: the module {module_name!r} has no {attribute!r}.")
+    return getattr(module, attribute)
+
+
+def call_own(function: Callable[..., Any], *arguments: Any, what: str, **keywords: Any) -> Any:
+    """Call a function that the user has named; what it raises becomes a message with the place.
+
+    Raises:
+        InputError: the function raised something.
+    """
+    try:
+        return function(*arguments, **keywords)
+    except PrunellaError:
+        raise
+    except Exception as error:
+        raise InputError(f"{what}: failed with {_cause(error)}.") from None
+
+
+def _cause(error: Exception) -> str:
+    frames = traceback.extract_tb(error.__traceback__)
+    inside = [frame for frame in frames if frame.filename != __file__ and "importlib" not in
+              frame.filename]  # fmt: skip
+    place = f" at {inside[-1].filename}:{inside[-1].lineno}" if inside else ""
+    text = str(error)
+    return f"{type(error).__name__}{': ' + text if text else ''}{place}"
+
+
+def _is_part(missing: str | None, module_name: str) -> bool:
+    """Whether the missing module is the wanted one or a package it lies in."""
+    return missing is not None and f"{module_name}.".startswith(f"{missing}.")
 
 
 def _parameters(factory: Callable[..., Any]) -> set[str]:

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
+from typing import NoReturn
 
 from pydantic import BaseModel
 
 from prunella.cli.config import to_yaml
 from prunella.core.errors import FileError, InputError, PrunellaError
 from prunella.files.atomic import read_text, write_atomically
+from prunella.files.stages import StageFiles
 
 CONFIG = "config.yaml"
 
@@ -30,48 +33,155 @@ def interruptible(advice: str) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        raise Interrupted(f"Interrupted; all files written so far are whole. {advice}") from None
+        raise Interrupted(f"Interrupted. {advice}") from None
+
+
+@contextmanager
+def run_in(directory: Path, *, command: str) -> Iterator[None]:
+    """Do the work of a run; whatever stops it, its directory stays only if it is of use.
+
+    - Ctrl-C leaves the directory as soon as it holds a configuration, and says how to go on.
+    - A mistake in data, model or settings would come again, so a new run leaves nothing behind.
+    - A failure to write (a full disk), or a bug, leaves the directory if results were stored.
+
+    Args:
+        directory: Of the run; made by whatever is written first.
+        command: "train" or "prune", for the command that goes on.
+    """
+    missing = [path for path in (directory, *directory.parents) if not path.exists()]
+    fresh = not (directory / CONFIG).exists()
+    again = shlex.join(
+        [*program().split(), command, "--config", str(directory / CONFIG),
+         "--out", str(directory), "--resume"]
+    )  # fmt: skip
+    try:
+        yield
+    except KeyboardInterrupt:
+        _remove_parts(directory)
+        _stop(directory, again)
+    except FileError as error:
+        if not _has_results(directory):
+            if fresh:
+                _undo(directory, missing)
+            raise
+        raise FileError(f"{error} The results so far are kept; go on with: {again}") from None
+    except PrunellaError:
+        if fresh:
+            _undo(directory, missing)
+        raise
+    except BaseException:
+        if fresh and not _has_results(directory):
+            _undo(directory, missing)
+        raise
 
 
 def choose_directory(out: Path | None, *, command: str, resume: bool) -> Path:
     """The directory of this run; nothing is made yet.
 
     Raises:
-        InputError: it holds files of another run, and `resume` was not asked for.
+        InputError: it holds files of another run, and `resume` was not asked for; or files that
+            no run has written.
+        FileError: it cannot be made.
     """
     if out is None:
         if resume:
             raise InputError("--resume needs --out with the directory of the interrupted run.")
         stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
-        return Path("runs") / f"{command}-{stamp}"
+        out = Path("runs") / f"{command}-{stamp}"
     if out.exists() and not out.is_dir():
-        raise FileError(f"{out}: is a file; give a directory.")
-    if not resume and out.is_dir() and any(out.iterdir()):
+        raise FileError(f"--out {out}: is a file; give a directory.")
+    require_writable(out, option="--out")
+    if not out.is_dir() or not any(out.iterdir()):
+        return out
+    if not resume:
+        advice = "" if command == "demo" else ", or --resume to go on with the run in it"
+        raise InputError(f"--out {out}: holds files already; give another directory{advice}.")
+    if not (out / CONFIG).exists():
         raise InputError(
-            f"{out}: holds files already; give another --out, or --resume to go on with the run "
-            "in it."
+            f"--out {out}: holds files but no {CONFIG}, so there is no run to resume; give another "
+            "directory."
         )
     return out
 
 
-def write_config(directory: Path, config: BaseModel, *, resume: bool) -> None:
-    """Write the resolved configuration, or check that a resumed run has the same.
+def require_writable(path: Path, *, option: str) -> None:
+    """Raise FileError unless a directory can be made, and written, at `path`."""
+    nearest = next(parent for parent in (path, *path.absolute().parents) if parent.exists())
+    if not nearest.is_dir():
+        raise FileError(f"{option} {path}: {nearest} is a file, so nothing can lie below it.")
+    if not os.access(nearest, os.W_OK | os.X_OK):
+        raise FileError(f"{option} {path}: no permission to write in {nearest}.")
 
-    Raises:
-        InputError: the run to resume was configured otherwise.
-    """
+
+def require_file(path: Path, *, option: str) -> None:
+    """Raise FileError unless there is a file."""
+    if not path.is_file():
+        what = "is a directory" if path.is_dir() else "no such file"
+        raise FileError(f"{option} {path}: {what}; give the path of a file.")
+
+
+def write_config(directory: Path, config: BaseModel) -> None:
+    """Write the resolved configuration, unless it is there already."""
+    if not (directory / CONFIG).exists():
+        write_atomically(directory / CONFIG, to_yaml(config))
+
+
+def check_same_config(directory: Path, config: BaseModel) -> None:
+    """Raise InputError, naming the differences, if a run was configured otherwise."""
     path = directory / CONFIG
-    text = to_yaml(config)
-    if resume and path.exists():
-        if read_text(path) != text:
-            raise InputError(
-                f"{path}: the interrupted run was configured otherwise; resume it with "
-                f"--config {path} and no other options, or start anew in another directory."
-            )
+    if not path.exists():
         return
-    write_atomically(path, text)
+    old, new = read_text(path).splitlines(), to_yaml(config).splitlines()
+    if old == new:
+        return
+    different = [line.strip() for line in new if line not in old]
+    was = [line.strip() for line in old if line not in new]
+    raise InputError(
+        f"{path}: the run to resume was configured otherwise (there: {', '.join(was) or 'less'}; "
+        f"now: {', '.join(different) or 'less'}); resume it with --config {path} and no other "
+        "options, or start anew in another directory."
+    )
 
 
-def command_line() -> str:
-    """The command that is running, as it could be typed."""
-    return shlex.join(["prunella", *sys.argv[1:]])
+def stages_left(directory: Path) -> bool:
+    """Whether the directory holds results that only an unfinished run needs."""
+    stages = StageFiles(directory)
+    return stages.load_scores() is not None or stages.load_training() is not None
+
+
+def program() -> str:
+    """How this program was called, as it could be typed."""
+    started_as_module = Path(sys.argv[0]).name == "__main__.py"
+    return "python -m prunella" if started_as_module else "prunella"
+
+
+def command_line(arguments: Sequence[str]) -> str:
+    """The command that is running, as it could be typed to make the run again."""
+    kept = [argument for argument in arguments if argument != "--resume"]
+    return f"{program()} {shlex.join(kept)}"
+
+
+def _stop(directory: Path, again: str) -> NoReturn:
+    if not (directory / CONFIG).exists():
+        raise Interrupted("Interrupted. Nothing was written; run the same command again.") from None
+    raise Interrupted(
+        f"Interrupted. All files written so far are whole; go on with: {again}"
+    ) from None
+
+
+def _has_results(directory: Path) -> bool:
+    return any(directory.glob("*.safetensors"))
+
+
+def _undo(directory: Path, missing: Sequence[Path]) -> None:
+    """Remove what a run without results has written, and the directories made for it."""
+    StageFiles(directory).clear()
+    (directory / CONFIG).unlink(missing_ok=True)
+    for path in missing:
+        with suppress(OSError):  # somebody else has put something there
+            path.rmdir()
+
+
+def _remove_parts(directory: Path) -> None:
+    for part in directory.glob(".*.part"):
+        part.unlink(missing_ok=True)

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from prunella.cli.config import DataConfig
-from prunella.cli.networks import load_object
+from prunella.cli.networks import call_own, load_object
 from prunella.core.errors import DataError, InputError
 from prunella.core.progress import Progress
 from prunella.data import ImageSet, bundled
@@ -34,21 +34,30 @@ class Parts:
 
 
 def read_split(config: DataConfig, split: Split, progress: Progress) -> ImageSet:
-    """The training or the test samples.
+    """The training or the test samples, at least one.
 
     `package.module:factory` is called with "train" or "test" and must return an `ImageSet`.
     """
     name = config.data
     if ":" in name and not name.startswith("imagefolder:"):
-        samples = load_object(name, what="data")(split)
+        factory = load_object(name, what="data")
+        samples = call_own(factory, split, what=f"data {name!r}")
         if not isinstance(samples, ImageSet):
             raise InputError(
                 f"data {name!r}: the factory returned {type(samples).__name__} for {split!r}, "
                 "expected a prunella.data.ImageSet."
             )
-        return samples
-    directory = None if config.data_dir is None else Path(config.data_dir)
-    return load_data(name, split, data_dir=directory, download=config.download, progress=progress)
+    else:
+        directory = None if config.data_dir is None else Path(config.data_dir)
+        samples = load_data(
+            name, split, data_dir=directory, download=config.download, progress=progress
+        )
+    if not len(samples):
+        raise DataError(
+            f"data {name!r}: there are no {split} samples; expected at least one. Check the data "
+            "set."
+        )
+    return samples
 
 
 def certification_part(
@@ -57,10 +66,11 @@ def certification_part(
     """Certification samples, drawn at random from the test samples, and the other test samples."""
     if config.data == "bundled":
         held_out, rest = bundled("certification"), bundled("test")
-        _require(len(held_out) >= samples, samples, len(held_out), "bundled certification")
+        _require("certification", samples, len(held_out), f"{len(held_out):,} bundled for that")
         return held_out.subset(range(samples)), rest
     test = read_split(config, "test", progress)
-    _require(len(test) > samples, samples, len(test), "test")
+    found = f"{len(test):,} test samples, of which at least one must be left to measure accuracy on"
+    _require("certification", samples, len(test) - 1, found)
     order = torch.randperm(len(test), generator=torch.Generator().manual_seed(seed))
     return test.subset(order[:samples]), test.subset(order[samples:])
 
@@ -77,7 +87,7 @@ def divide(
     """Divide the samples of a data set for a run of `prune`; every draw depends on the seed."""
     train = read_split(config, "train", progress)
     held_out, rest = certification_part(config, certification, seed=seed, progress=progress)
-    _require(len(train) >= calibration, calibration, len(train), "training")
+    _require("calibration", calibration, len(train), f"{len(train):,} training samples")
     order = torch.randperm(len(train), generator=torch.Generator().manual_seed(seed))
     return Parts(
         calibration=train.subset(order[:calibration]),
@@ -87,9 +97,11 @@ def divide(
     )
 
 
-def _require(enough: bool, wanted: int, found: int, what: str) -> None:
-    if not enough:
-        raise DataError(
-            f"{wanted:,} samples were asked for but there are only {found:,} {what} samples; "
-            "ask for fewer."
+def _require(purpose: str, wanted: int, available: int, found: str) -> None:
+    if wanted > available:
+        advice = (
+            f"give --{purpose}-samples {available} or less"
+            if available > 0
+            else "use a larger data set"
         )
+        raise DataError(f"--{purpose}-samples {wanted}: there are only {found}; {advice}.")

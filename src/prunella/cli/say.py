@@ -5,12 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from prunella.core.results import Accuracies, Certificate, Latency
 from prunella.core.types import Cost
 from prunella.pipeline import PruneResult
 from prunella.plans import Plan
+
+_BAR = 24  # cells
+_LABEL = 26  # columns of the first cell of a row
 
 
 class Speaker:
@@ -28,7 +32,7 @@ class Speaker:
     def stage(self, text: str) -> None:
         """The beginning of a stage."""
         if not self.quiet:
-            self.console.print(f"[bold cyan]>[/] {text}")
+            self.console.print(f"[bold cyan]>[/] {escape(text)}")
 
     def files(self, written: dict[Path, str]) -> None:
         """The files that were written, one to a line."""
@@ -45,14 +49,18 @@ class Speaker:
         """Kept channels of each group as bars."""
         if self.quiet:
             return
+        full, empty = ("█", "░") if "utf" in self.console.encoding.lower() else ("#", ".")
         table = Table(box=None, padding=(0, 1), show_header=False)
+        table.add_column(overflow="fold")
+        table.add_column(no_wrap=True)
+        table.add_column(no_wrap=True)
         for group in plan.graph.groups:
             if not group.prunable:
                 continue
             kept = len(plan.kept[group.name])
-            filled = round(24 * kept / group.size)
-            bar = f"[cyan]{'█' * filled}[/][dim]{'░' * (24 - filled)}[/]"
-            table.add_row(group.name, bar, f"{kept} of {group.size} channels")
+            filled = round(_BAR * kept / group.size)
+            bar = f"[cyan]{full * filled}[/][dim]{empty * (_BAR - filled)}[/]"
+            table.add_row(escape(group.name), bar, f"{kept} of {group.size} channels")
         self.console.print(table)
 
     def outcome(self, result: PruneResult) -> None:
@@ -74,19 +82,20 @@ class Speaker:
         if self.quiet:
             return
         before, after = cost
-        table = Table("", "before", "after", "", box=None, padding=(0, 2), header_style="bold")
-        rows = (
+        table = Table(box=None, padding=(0, 1), header_style="bold")
+        table.add_column("", min_width=min(_LABEL, self.console.width // 3))
+        for title in ("before", "after"):
+            table.add_column(title, justify="right", no_wrap=True)
+        table.add_column("")
+        for name, first, second in (
             ("parameters", before.params, after.params),
             ("multiply-adds", before.macs, after.macs),
             ("bytes", before.bytes, after.bytes),
-        )
-        for name, first, second in rows:
+        ):
             table.add_row(name, f"{first:,}", f"{second:,}", f"{100 * second / first:.1f} % kept")
-        final = (
-            accuracy.after_retrain
-            if accuracy.after_retrain is not None
-            else (accuracy.after_repair)
-        )
+        final = accuracy.after_retrain
+        if final is None:
+            final = accuracy.after_repair
         if accuracy.original is not None and final is not None:
             drop = 100 * (final - accuracy.original)
             table.add_row(
@@ -96,32 +105,37 @@ class Speaker:
                 f"{drop:+.2f} points",
             )
         for row in latency:
+            slower = " (slower)" if round(row.speedup, 2) < 1 else ""
+            speed = f"{row.speedup:.2f} x as fast{slower}"
             table.add_row(
-                f"ms per batch of {row.batch}",
-                _milliseconds(row.before),
-                _milliseconds(row.after),
-                f"{row.speedup:.2f} x as fast"
-                if row.speedup >= 1
-                else f"slower: {row.speedup:.2f} x as fast",
+                f"time for a batch of {row.batch}", _time(row.before), _time(row.after), speed
             )
+            table.add_row("  quartiles", _quartiles(row.before), _quartiles(row.after), style="dim")
         self.console.print(table)
         if latency:
             self.console.print(
-                f"[dim]run times: median of {latency[0].runs} alternating runs "
-                "(in brackets: quartiles)[/]"
+                f" Times are medians of {latency[0].runs} runs of each network, in turn.",
+                style="dim",
             )
 
     def stages(self, accuracy: Accuracies) -> None:
-        """Accuracy at each stage in one line."""
+        """Accuracy at each stage, one to a line."""
         named = (
-            ("original", accuracy.original),
+            ("of the original", accuracy.original),
             ("right after the cut", accuracy.after_cut),
-            ("batch norm re-estimated", accuracy.after_repair),
-            ("retrained", accuracy.after_retrain),
+            ("after the repair", accuracy.after_repair),
+            ("after retraining", accuracy.after_retrain),
         )
-        known = [f"{name} {100 * value:.2f} %" for name, value in named if value is not None]
-        if known:
-            self.say("accuracy: " + " -> ".join(known))
+        known = [(name, value) for name, value in named if value is not None]
+        if not known or self.quiet:
+            return
+        table = Table(box=None, padding=(0, 1), show_header=False)
+        table.add_column(min_width=_LABEL)
+        table.add_column(justify="right")
+        for name, value in known:
+            table.add_row(f"accuracy {name}", f"{100 * value:.2f} %")
+        self.console.print()
+        self.console.print(table)
 
     def certificate(self, certificate: Certificate | None) -> None:
         """The certificate in plain words."""
@@ -130,6 +144,9 @@ class Speaker:
             self.console.print(certificate.statement, markup=False)
 
 
-def _milliseconds(quartiles: tuple[float, float, float]) -> str:
-    low, middle, high = (1e3 * value for value in quartiles)
-    return f"{middle:.1f} ({low:.1f} to {high:.1f})"
+def _time(quartiles: tuple[float, float, float]) -> str:
+    return f"{1e3 * quartiles[1]:.2f} ms"
+
+
+def _quartiles(quartiles: tuple[float, float, float]) -> str:
+    return f"{1e3 * quartiles[0]:.2f} to {1e3 * quartiles[2]:.2f}"

@@ -50,6 +50,8 @@ def split_batch(batch: object) -> LabelledBatch:
                     f"the loader yields {len(batch[0])} inputs with labels of shape "
                     f"{tuple(labels.shape)}; expected one integer label for each input."
                 )
+            if not (labels.dtype.is_floating_point or labels.dtype is torch.bool):
+                labels = labels.long()
         return LabelledBatch(inputs=batch[0], labels=labels)
     raise DataError(
         f"the loader yields {type(batch).__name__}; expected a tensor of inputs, "
@@ -61,6 +63,8 @@ def check_labels(labels: Tensor, classes: int) -> None:
     """Raise DataError unless all labels (N,) are integers in [0, classes)."""
     if labels.dtype.is_floating_point or labels.dtype is torch.bool:
         raise DataError(f"labels are {labels.dtype}; expected integers from 0 to {classes - 1}.")
+    if labels.numel() == 0:
+        return
     low, high = int(labels.min()), int(labels.max())
     if low < 0 or high >= classes:
         raise DataError(

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from torch import Tensor
 
 _BYTES = 8  # 64 bits: among a million samples a chance collision has probability 3e-8
@@ -40,7 +41,8 @@ class SampleIds:
         hashes = []
         for row in rows:
             digest = hashlib.blake2b(prefix, digest_size=_BYTES)
-            digest.update(row.numpy().tobytes())
+            # Seen as bytes, because NumPy has no bfloat16.
+            digest.update(row.reshape(-1).view(torch.uint8).numpy().tobytes())
             hashes.append(int.from_bytes(digest.digest(), "little"))
         return SampleIds(hashes=frozenset(hashes), count=len(hashes))
 

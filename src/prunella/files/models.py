@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from pathlib import Path
 
 from torch import Tensor, nn
@@ -33,6 +34,7 @@ def save(path: str | Path, small: nn.Module, plan: Plan) -> None:
             f"the model has {params:,} parameters but the plan leaves {plan.achieved.params:,}; "
             "save the model that was made with this plan."
         )
+    _check_shapes(small, plan)
     tensors, aliases = untied(small)
     header = {
         "format": "pt",
@@ -41,6 +43,24 @@ def save(path: str | Path, small: nn.Module, plan: Plan) -> None:
         "aliases": "\n".join(f"{a}\t{b}" for a, b in aliases.items()),
     }
     save_tensors(Path(path), tensors, header)
+
+
+def _check_shapes(small: nn.Module, plan: Plan) -> None:
+    """Raise InputError unless a file of the two could be loaded again."""
+    removed: dict[tuple[str, int], int] = defaultdict(int)
+    for group in plan.graph.prunable:
+        gone = group.size - len(plan.kept[group.name])
+        for member in group.members:
+            removed[member.tensor, member.axis] += gone * member.indices.shape[1]
+    found = {n: tuple(t.shape) for n, t in (*small.named_parameters(), *small.named_buffers())}
+    for tensor in plan.graph.tensors:
+        left = tuple(n - removed[tensor.name, axis] for axis, n in enumerate(tensor.shape))
+        if found.get(tensor.name) != left:
+            raise InputError(
+                f"the plan leaves {tensor.name!r} with shape {left}, but in the model it has "
+                f"{found.get(tensor.name, 'no such tensor')}; save the model that was made with "
+                "this plan."
+            )
 
 
 def load(path: str | Path, fresh_model: nn.Module) -> nn.Module:
@@ -59,7 +79,7 @@ def load(path: str | Path, fresh_model: nn.Module) -> nn.Module:
     plan, tensors = read_pruned(Path(path))
     try:
         small = cut(fresh_model, plan.graph, plan.kept)
-    except InputError as error:
+    except (InputError, IndexError) as error:
         raise FileError(f"{path}: {error}") from None
     fill(small, tensors, source=str(path))
     return small
@@ -84,4 +104,4 @@ def read_pruned(path: Path) -> tuple[Plan, dict[str, Tensor]]:
             f"{FORMAT_VERSION}; update prunella."
         )
     plan = plan_from_json(metadata["plan"], source=str(path))
-    return plan, {**tensors, **aliased(tensors, metadata)}
+    return plan, {**tensors, **aliased(tensors, metadata, source=str(path))}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from torch import Tensor
@@ -13,7 +13,7 @@ import prunella.core.budgets as budgets
 from prunella.core.budgets import Budget
 from prunella.core.errors import FileError, PrunellaError
 from prunella.core.samples import SampleIds
-from prunella.core.types import ChannelGraph, ChannelGroup, Member, StoredTensor
+from prunella.core.types import ChannelGraph, ChannelGroup, Member, Role, StoredTensor
 from prunella.plans import Plan
 
 SCHEMA_VERSION = 1
@@ -62,7 +62,10 @@ def plan_from_json(text: str, *, source: str) -> Plan:
         )
     except FileError:
         raise
-    except (PrunellaError, KeyError, TypeError, ValueError, AttributeError) as error:
+    except (
+        PrunellaError, LookupError, TypeError, ValueError, AttributeError, ArithmeticError,
+        RuntimeError,
+    ) as error:  # fmt: skip
         raise FileError(f"{source}: the plan in it is damaged ({error!r}).") from None
 
 
@@ -89,16 +92,18 @@ def _graph_to_data(graph: ChannelGraph) -> dict[str, Any]:
 
 
 def _graph_from_data(data: dict[str, Any]) -> ChannelGraph:
+    tensors = tuple(
+        StoredTensor(
+            name=name, shape=tuple(shape), itemsize=size, is_parameter=parameter, uses=uses
+        )
+        for name, shape, size, parameter, uses in data["tensors"]
+    )
+    shapes = {tensor.name: tensor.shape for tensor in tensors}
     return ChannelGraph(
         model_type=data["model_type"],
         other_macs=data["other_macs"],
         inputs=tuple(_input_from_data(value) for value in data["inputs"]),
-        tensors=tuple(
-            StoredTensor(
-                name=name, shape=tuple(shape), itemsize=size, is_parameter=parameter, uses=uses
-            )
-            for name, shape, size, parameter, uses in data["tensors"]
-        ),
+        tensors=tensors,
         groups=tuple(
             ChannelGroup(
                 name=group["name"],
@@ -106,13 +111,27 @@ def _graph_from_data(data: dict[str, Any]) -> ChannelGraph:
                 prunable=not group["reason"],
                 reason=group["reason"],
                 members=tuple(
-                    Member(tensor=tensor, axis=axis, role=role, indices=_indices_from_data(indices))
-                    for tensor, axis, role, indices in group["members"]
+                    _member_from_data(row, size=group["size"], shapes=shapes)
+                    for row in group["members"]
                 ),
             )
             for group in data["groups"]
         ),
     )
+
+
+def _member_from_data(
+    row: list[Any], *, size: int, shapes: Mapping[str, tuple[int, ...]]
+) -> Member:
+    tensor, axis, role, stored = row
+    indices = _indices_from_data(stored)
+    if indices.ndim != 2 or len(indices) != size or indices.dtype is not torch.int64:
+        raise ValueError(f"{len(indices)} units of {tensor!r} in a group of {size}")
+    # Buffers that are never saved are in no list of tensors; the model to be cut knows them.
+    length = shapes[tensor][axis] if tensor in shapes else int(indices.max()) + 1
+    if role not in get_args(Role) or int(indices.min()) < 0 or int(indices.max()) >= length:
+        raise ValueError(f"{role!r} positions {indices.tolist()} on an axis of {length}")
+    return Member(tensor=tensor, axis=axis, indices=indices, role=role)
 
 
 def _indices_to_data(indices: Tensor) -> Any:

@@ -54,7 +54,7 @@ class StageFiles:
                 sums=json.loads(header["sums"]),
                 samples=SampleIds.from_json(json.loads(header["samples"])),
             )
-        except (KeyError, ValueError) as error:
+        except (KeyError, TypeError, ValueError) as error:
             raise FileError(f"{path}: damaged ({error!r}); remove it and run again.") from None
 
     def save_training(self, checkpoint: Checkpoint) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -18,7 +17,14 @@ from prunella.files.atomic import write_atomically
 def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
     """Write named tensors and a text header as one safetensors file, atomically."""
     own = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
-    write_atomically(path, lambda part: save_file(own, part, dict(metadata)))
+
+    def write(part: Path) -> None:
+        try:
+            save_file(own, part, dict(metadata))
+        except SafetensorError as error:  # a full disk, for instance
+            raise FileError(f"{path}: cannot be written ({error}).") from None
+
+    write_atomically(path, write)
 
 
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
@@ -41,7 +47,9 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         ) from None
 
 
-def save_weights(path: Path, model: nn.Module, metadata: Mapping[str, str] | None = None) -> None:
+def save_weights(
+    path: str | Path, model: nn.Module, metadata: Mapping[str, str] | None = None
+) -> None:
     """Write the state of a model as safetensors; tied tensors are written once.
 
     Args:
@@ -53,10 +61,10 @@ def save_weights(path: Path, model: nn.Module, metadata: Mapping[str, str] | Non
     header = {"format": "pt", **(metadata or {})}
     if aliases:
         header["aliases"] = "\n".join(f"{a}\t{b}" for a, b in aliases.items())
-    save_tensors(path, tensors, header)
+    save_tensors(Path(path), tensors, header)
 
 
-def load_weights(path: Path, model: nn.Module) -> None:
+def load_weights(path: str | Path, model: nn.Module) -> None:
     """Read weights into a model, in place.
 
     Args:
@@ -68,6 +76,7 @@ def load_weights(path: Path, model: nn.Module) -> None:
         FileError: the file is missing or damaged, or does not fit the model; names the first
             difference.
     """
+    path = Path(path)
     if path.suffix == ".safetensors":
         tensors, metadata = read_tensors(path)
         if "prunella" in metadata:
@@ -75,7 +84,7 @@ def load_weights(path: Path, model: nn.Module) -> None:
                 f"{path}: holds a pruned model, not plain weights; load it with prunella.load, or "
                 "name it as the pruned model on the command line."
             )
-        tensors |= aliased(tensors, metadata)
+        tensors |= aliased(tensors, metadata, source=str(path))
     else:
         tensors = _read_state(path)
     fill(model, tensors, source=str(path))
@@ -113,11 +122,12 @@ def fill(model: nn.Module, tensors: Mapping[str, Tensor], *, source: str) -> Non
 
 def untied(model: nn.Module) -> tuple[dict[str, Tensor], dict[str, str]]:
     """The state of a model with each tensor once, and the names that share another's memory."""
-    first: dict[tuple[int, int, tuple[int, ...]], str] = {}
+    first: dict[tuple[object, ...], str] = {}
     tensors: dict[str, Tensor] = {}
     aliases: dict[str, str] = {}
     for name, tensor in model.state_dict().items():
-        key = (tensor.data_ptr(), tensor.storage_offset(), tuple(tensor.shape))
+        # Strides and type too: a transposed view of a square matrix is another tensor.
+        key = (tensor.data_ptr(), tuple(tensor.shape), tensor.stride(), tensor.dtype)
         if tensor.numel() and key in first:
             aliases[name] = first[key]
         else:
@@ -126,10 +136,21 @@ def untied(model: nn.Module) -> tuple[dict[str, Tensor], dict[str, str]]:
     return tensors, aliases
 
 
-def aliased(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> dict[str, Tensor]:
-    """The tensors that a file names only as copies of others."""
-    pairs = (line.split("\t") for line in metadata.get("aliases", "").splitlines())
-    return {alias: tensors[name] for alias, name in pairs}
+def aliased(
+    tensors: Mapping[str, Tensor], metadata: Mapping[str, str], *, source: str
+) -> dict[str, Tensor]:
+    """The tensors that a file names only as copies of others.
+
+    Raises:
+        FileError: the header is damaged.
+    """
+    copies = {}
+    for line in metadata.get("aliases", "").splitlines():
+        alias, _, name = line.partition("\t")
+        if name not in tensors:
+            raise FileError(f"{source}: its header is damaged (alias {line!r}). Write it again.")
+        copies[alias] = tensors[name].clone()  # the model may not tie what the file ties
+    return copies
 
 
 def _read_state(path: Path) -> dict[str, Tensor]:
@@ -137,8 +158,8 @@ def _read_state(path: Path) -> dict[str, Tensor]:
         raise FileError(f"{path}: no such file; give the path of a weights file.")
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError) as error:
-        reason = str(error).splitlines()[0]
+    except Exception as error:  # the unpickler fails on damaged bytes in any way at all
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
         raise FileError(
             f"{path}: cannot be read as weights without executing code ({reason}); save "
             "model.state_dict() or a safetensors file."

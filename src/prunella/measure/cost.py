@@ -10,6 +10,7 @@ from torch._subclasses.fake_tensor import FakeCopyMode, FakeTensorMode
 from torch.utils._pytree import tree_map
 from torch.utils.flop_counter import FlopCounterMode
 
+from prunella.core.errors import InputError
 from prunella.core.types import Cost
 
 
@@ -24,6 +25,9 @@ def cost(model: nn.Module, example_inputs: object) -> Cost:
     Returns:
         Parameters (tied ones once), multiply-adds of convolutions and matrix products, and bytes
         of parameters and saved buffers.
+
+    Raises:
+        InputError: the model cannot be run on the example inputs.
     """
     given = example_inputs
     arguments = tuple(given) if isinstance(given, (tuple, list)) else (given,)
@@ -31,13 +35,20 @@ def cost(model: nn.Module, example_inputs: object) -> Cost:
     with FakeCopyMode(fake_mode):
         fake = copy.deepcopy(model)
     fake.eval()
-    device = next(model.parameters()).device
+    first = next(model.parameters(), None)
+    device = torch.device("cpu") if first is None else first.device
     fake_arguments = tree_map(
         lambda leaf: fake_mode.from_tensor(leaf.to(device)) if isinstance(leaf, Tensor) else leaf,
         arguments,
     )
     with torch.no_grad(), fake_mode, FlopCounterMode(display=False) as flops:
-        fake(*fake_arguments)
+        try:
+            fake(*fake_arguments)
+        except (RuntimeError, TypeError, ValueError, IndexError, AttributeError) as error:
+            raise InputError(
+                f"{type(model).__name__} cannot be run on the example inputs: {error} "
+                "Give inputs of the shape and type the model expects."
+            ) from error
     parameters = list(model.parameters())
     saved = {id(tensor): tensor for tensor in (*parameters, *_saved_buffers(model))}
     return Cost(

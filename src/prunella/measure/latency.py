@@ -39,9 +39,11 @@ def compare_latency(
         of the ratios of neighbouring runs.
     """
     results = []
+    first = next(before.parameters(), None)
+    device = sample.device if first is None else first.device
     with evaluating(before), evaluating(after), torch.inference_mode():
         for batch in batches:
-            inputs = sample.expand(batch, *sample.shape[1:]).contiguous()
+            inputs = sample.expand(batch, *sample.shape[1:]).contiguous().to(device)
             for _ in range(warmup):
                 _seconds(before, inputs)
                 _seconds(after, inputs)

@@ -2,5 +2,6 @@
 
 from prunella.ops.contractions import Contraction, contraction_of
 from prunella.ops.storage import StoredTensors, View
+from prunella.ops.windows import windows
 
-__all__ = ["Contraction", "StoredTensors", "View", "contraction_of"]
+__all__ = ["Contraction", "StoredTensors", "View", "contraction_of", "windows"]

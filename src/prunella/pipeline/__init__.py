@@ -1,6 +1,6 @@
 """The whole job in order; the only place that knows which stage follows which."""
 
-from prunella.pipeline.prune import NoStages, Stages, prune
+from prunella.pipeline.job import NoStages, Stages, prune
 from prunella.pipeline.result import PruneResult
 
 __all__ = ["NoStages", "PruneResult", "Stages", "prune"]

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 
 import torch
 
-import prunella
+from prunella.core.budgets import Budget
 from prunella.core.results import LayerReport, Report
+from prunella.core.version import __version__
 
 if TYPE_CHECKING:
     from prunella.pipeline.result import PruneResult
@@ -63,14 +64,20 @@ def build_report(result: PruneResult, facts: RunFacts) -> Report:
         config=facts.config,
         files=facts.files,
         notes=_notes(result),
+        reached=None if requested is None else _reached(result, requested),
     )
+
+
+def _reached(result: PruneResult, requested: Budget) -> bool:
+    before, after = (requested.measure(cost) for cost in result.cost)
+    return after <= requested.fraction * before
 
 
 def environment() -> dict[str, str]:
     """Versions and device, for reports and run directories."""
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU"
     return {
-        "prunella": prunella.__version__,
+        "prunella": __version__,
         "python": platform.python_version(),
         "torch": torch.__version__,
         "platform": f"{platform.system()} {platform.machine()}",

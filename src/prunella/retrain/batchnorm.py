@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import copy
+from collections.abc import Iterable, Iterator
 
+import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim.swa_utils import update_bn
 
 from prunella.core.batches import split_batch
+from prunella.core.errors import DataError
 from prunella.core.modes import training_flags_restored
-from prunella.core.progress import Progress, silent
+from prunella.core.progress import Progress, length, silent
 
 
 def reestimate_batchnorm(
@@ -23,15 +26,33 @@ def reestimate_batchnorm(
 
     Does nothing for a model without batch norm. Dropout is left off: only batch-norm layers run in
     training mode.
+
+    Raises:
+        DataError: there are no samples; the statistics are left as they were.
     """
-    if not any(isinstance(module, _BatchNorm) for module in model.modules()):
+    layers = [module for module in model.modules() if isinstance(module, _BatchNorm)]
+    if not layers:
         return
     device = next(model.parameters()).device
+    before = [(layer, layer.momentum, copy.deepcopy(layer.state_dict())) for layer in layers]
+    adapter = _OnlyBatchNormTrains(model)
+    batches = progress(loader, description="batch-norm statistics", total=length(loader))
+    done = False
     with training_flags_restored(model):
         model.eval()
-        adapter = _OnlyBatchNormTrains(model)
-        batches = progress(loader, description="batch-norm statistics")
-        update_bn(_inputs(batches), adapter, device=device)
+        try:
+            update_bn(_inputs(batches), adapter, device=device)
+            done = adapter.batches > 0
+        finally:
+            for layer, momentum, state in before:
+                layer.momentum = momentum
+                if not done:
+                    layer.load_state_dict(state)
+    if not done:
+        raise DataError(
+            "there are no samples to estimate batch-norm statistics from: the loader is empty, or "
+            "can be read only once and has been; expected a loader that gives samples every time."
+        )
 
 
 class _OnlyBatchNormTrains(nn.Module):
@@ -40,6 +61,7 @@ class _OnlyBatchNormTrains(nn.Module):
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
         self.model = model
+        self.batches = 0
 
     def train(self, mode: bool = True) -> _OnlyBatchNormTrains:
         self.training = mode
@@ -49,9 +71,23 @@ class _OnlyBatchNormTrains(nn.Module):
         return self
 
     def forward(self, inputs: Tensor) -> object:
+        self.batches += 1
         return self.model(inputs)
 
 
-def _inputs(batches: Iterable[object]) -> Iterable[Tensor]:
+def _inputs(batches: Iterable[object]) -> Iterator[Tensor]:
+    """Inputs of each batch; one sample, which has no variance, joins the batch after it."""
+    alone: Tensor | None = None
+    first = True
     for batch in batches:
-        yield split_batch(batch).inputs
+        inputs = split_batch(batch).inputs
+        if alone is not None:
+            inputs = torch.cat([alone, inputs])
+            alone = None
+        if len(inputs) == 1:
+            alone = inputs
+        elif len(inputs):
+            first = False
+            yield inputs
+    if alone is not None and first:
+        yield alone

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterable, Mapping, Sized
 from dataclasses import dataclass
 from typing import Any, cast
@@ -15,7 +16,7 @@ from torch.optim.lr_scheduler import OneCycleLR
 from torch.utils.data import DataLoader
 
 from prunella.core.batches import LabelledBatch, check_labels, split_batch
-from prunella.core.errors import DataError
+from prunella.core.errors import DataError, InputError
 from prunella.core.modes import evaluating, training_flags_restored
 from prunella.core.progress import Progress, silent
 from prunella.retrain.augment import augment
@@ -71,7 +72,7 @@ def fit(
         loader: Sized and re-iterable; yields inputs (N, ...), or pairs of inputs and labels (N,).
         recipe: Hyper-parameters.
         seed: Any integer.
-        teacher: If given, its softened outputs are the targets and labels are not needed.
+        teacher: If given, its outputs are the targets and labels are not needed.
         resume: A checkpoint of an earlier call with the same other arguments.
         on_epoch: Called after every epoch, for instance to save the checkpoint.
         progress: Reports batches.
@@ -89,6 +90,11 @@ def fit(
         raise DataError(
             "the training loader is empty or does not know its length; expected at least one batch."
         )
+    if resume is not None and resume.epoch > recipe.epochs:
+        raise InputError(
+            f"the checkpoint is from epoch {resume.epoch} but the recipe has {recipe.epochs}; "
+            "resume with the recipe the checkpoint was made with."
+        )
     fabric = Fabric(accelerator="auto", devices=1)
     with training_flags_restored(model), torch.random.fork_rng():
         optimizer = SGD(
@@ -98,11 +104,13 @@ def fit(
             weight_decay=recipe.weight_decay,
             nesterov=recipe.momentum > 0,
         )
+        steps = recipe.epochs * batches + 1
         schedule = OneCycleLR(
             optimizer,
             max_lr=recipe.learning_rate,
-            total_steps=recipe.epochs * batches + 1,
-            pct_start=recipe.warmup,
+            total_steps=steps,
+            # A rise that ends exactly at the first step has no length to divide by.
+            pct_start=recipe.warmup if steps * recipe.warmup != 1 else recipe.warmup * (1 + 1e-9),
             cycle_momentum=False,
         )
         records: tuple[EpochRecord, ...] = ()
@@ -111,23 +119,33 @@ def fit(
             records = resume.records
         home = next(model.parameters()).device
         restore_layout = _channels_last(model)
-        wrapped, wrapped_optimizer = fabric.setup(model, optimizer)
-        teacher = None if teacher is None else teacher.to(fabric.device)
-        for epoch in range(len(records) + 1, recipe.epochs + 1):
-            _seed_epoch(loader, seed=seed, epoch=epoch)
-            tally = _Tally()
-            model.train()
-            description = f"epoch {epoch}/{recipe.epochs}"
-            for batch in progress(loader, description=description, total=batches):
-                labelled = split_batch(batch).to(fabric.device)
-                _step(fabric, wrapped, wrapped_optimizer, labelled, recipe, teacher, tally)
-                schedule.step()
-            records = (*records, tally.record(epoch, float(schedule.get_last_lr()[0])))
-            if on_epoch is not None:
-                on_epoch(_checkpoint(model, optimizer, records))
-        model.to(home)
-        restore_layout()
+        teacher_home = None if teacher is None else _device(teacher)
+        try:
+            wrapped, wrapped_optimizer = fabric.setup(model, optimizer)
+            teacher = None if teacher is None else teacher.to(fabric.device)
+            for epoch in range(len(records) + 1, recipe.epochs + 1):
+                _seed_epoch(loader, seed=seed, epoch=epoch)
+                tally = _Tally()
+                model.train()
+                description = f"epoch {epoch}/{recipe.epochs}"
+                for batch in progress(loader, description=description, total=batches):
+                    labelled = split_batch(batch).to(fabric.device)
+                    _step(fabric, wrapped, wrapped_optimizer, labelled, recipe, teacher, tally)
+                    schedule.step()
+                records = (*records, tally.record(epoch, float(schedule.get_last_lr()[0])))
+                if on_epoch is not None:
+                    on_epoch(_checkpoint(model, optimizer, records))
+        finally:
+            model.to(home)
+            restore_layout()
+            if teacher is not None and teacher_home is not None:
+                teacher.to(teacher_home)
     return records
+
+
+def _device(model: nn.Module) -> torch.device | None:
+    first = next(model.parameters(), None)
+    return None if first is None else first.device
 
 
 def _nothing_to_restore() -> None:
@@ -175,7 +193,15 @@ def _step(
     tally: _Tally,
 ) -> None:
     inputs = augment(batch.inputs, recipe) if recipe.flip or recipe.shift else batch.inputs
-    logits: Tensor = model(inputs)
+    try:
+        logits: Tensor = model(inputs)
+    except ValueError as error:
+        if len(inputs) > 1:
+            raise
+        raise DataError(
+            f"a batch of the training loader holds one sample only, which this network cannot "
+            f"learn from ({error}); use another batch size, or drop_last=True."
+        ) from None
     if batch.labels is not None:
         check_labels(batch.labels, logits.shape[1])
         tally.correct += int((logits.argmax(1) == batch.labels).sum())
@@ -202,10 +228,8 @@ def _loss(
 ) -> Tensor:
     if teacher is not None:
         with evaluating(teacher):
-            target = F.softmax(teacher(inputs) / recipe.temperature, dim=1)
-        # The square of the temperature keeps the gradient's size independent of it.
-        soft = F.cross_entropy(logits / recipe.temperature, target)
-        return soft * recipe.temperature**2
+            target: Tensor = teacher(inputs)
+        return F.mse_loss(logits, target)
     if batch.labels is None:
         raise DataError("training needs labels: the loader must yield pairs (inputs, labels).")
     return F.cross_entropy(logits, batch.labels, label_smoothing=recipe.label_smoothing)
@@ -244,4 +268,7 @@ def _restore(
             optimizer.state[parameter]["momentum_buffer"] = buffer
     # Constructing the schedule sets step 0; the closed form needs no replay of the steps before.
     schedule.last_epoch = steps - 1
-    schedule.step()
+    with warnings.catch_warnings():
+        # The optimiser's steps were taken before the interruption.
+        warnings.filterwarnings("ignore", "Detected call of `lr_scheduler.step", UserWarning)
+        schedule.step()

@@ -9,8 +9,9 @@ class Recipe(BaseModel):
     """Stochastic gradient descent with Nesterov momentum and one warm-up / cosine cycle.
 
     The learning rate rises linearly over the first `warmup` share of the steps and then falls to
-    zero along a half cosine. With a teacher the loss is the cross-entropy to the teacher's softened
-    outputs (Hinton, Vinyals, Dean 2015), and labels are not used.
+    zero along a half cosine. With a teacher the loss is the mean squared difference of the two
+    networks' outputs (Ba and Caruana, "Do deep nets really need to be deep?", NeurIPS 2014), and
+    labels are not used.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -21,6 +22,5 @@ class Recipe(BaseModel):
     weight_decay: float = Field(5e-4, ge=0, description="L2 penalty on all parameters.")
     warmup: float = Field(0.2, gt=0, lt=1, description="Share of the steps with a rising rate.")
     label_smoothing: float = Field(0.0, ge=0, lt=1, description="Smoothing of the labels.")
-    temperature: float = Field(2.0, gt=0, description="Softening of a teacher's outputs.")
     shift: int = Field(0, ge=0, description="Random shift of images, pixels in each direction.")
     flip: bool = Field(False, description="Mirror images left-right at random.")

@@ -128,8 +128,9 @@ def filter_norm(
 ) -> Selection:
     """Largest L2 norm of the producing weights, as in Li et al., ICLR 2017, with L2 for L1."""
     del generator
-    known = _require(scores, graph, "filter-norm")
-    return _largest(graph, known.filter_norms, uniform(graph, budget, multiple=multiple))
+    norms = _require(scores, graph, "filter-norm").filter_norms
+    _check_values(norms, graph)
+    return _largest(graph, norms, uniform(graph, budget, multiple=multiple))
 
 
 @register_method(
@@ -167,8 +168,13 @@ def _largest(
 def _require(scores: ChannelScores | None, graph: ChannelGraph, name: str) -> ChannelScores:
     if scores is None:
         raise InputError(f"method {name!r} needs scores: call prunella.sensitivities first.")
+    _check_values(scores, graph)
+    return scores
+
+
+def _check_values(values: Mapping[str, Tensor], graph: ChannelGraph) -> None:
     for group in graph.prunable:
-        found = scores.get(group.name)
+        found = values.get(group.name)
         if found is None or len(found) != group.size:
             had = "none" if found is None else f"{len(found)}"
             raise InputError(
@@ -179,4 +185,3 @@ def _require(scores: ChannelScores | None, graph: ChannelGraph, name: str) -> Ch
             raise InputError(
                 f"group {group.name!r}: scores must be finite and not negative; compute them again."
             )
-    return scores

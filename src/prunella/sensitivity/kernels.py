@@ -18,9 +18,8 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
-from prunella.ops import Contraction
+from prunella.ops import Contraction, windows
 
 _CACHE_ELEMENTS = 1 << 18  # products held at once: 1 MiB of float32 stays in a core's cache
 _PATCH_ELEMENTS = 1 << 25  # unfolded inputs held at once: 128 MiB of float32
@@ -86,21 +85,15 @@ def _unfolded(call: Contraction) -> list[_Patches]:
     taps = flat.shape[2]
     per_sample = max(1, _positions(call) * taps * weight.shape[1])
     chunk = max(1, _PATCH_ELEMENTS // per_sample)
-    return [_Patches(weight=flat, inputs=_windows(part, call)) for part in inputs.split(chunk)]
+    return [_Patches(weight=flat, inputs=_columns(part, call)) for part in inputs.split(chunk)]
 
 
-def _windows(inputs: Tensor, call: Contraction) -> Tensor:
+def _columns(inputs: Tensor, call: Contraction) -> Tensor:
     """What each kernel entry sees: (N, C, *spatial) -> (C, taps, N * positions)."""
-    pads = [amount for pad in reversed(call.padding) for amount in (pad, pad)]
-    padded = F.pad(inputs, pads) if any(pads) else inputs
-    for axis, (kernel, gap, step) in enumerate(
-        zip(call.weight.shape[2:], call.dilation, call.stride, strict=True)
-    ):
-        # A dilated kernel spans gap * (kernel - 1) + 1 positions and looks at every gap-th.
-        padded = padded.unfold(2 + axis, gap * (kernel - 1) + 1, step)[..., ::gap]
+    seen = windows(inputs, call)
     count = call.spatial
     order = [1, *range(2 + count, 2 + 2 * count), 0, *range(2, 2 + count)]
-    moved = padded.permute(*order)
+    moved = seen.permute(*order)
     return moved.reshape(inputs.shape[1], math.prod(call.weight.shape[2:]), -1)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 from collections import defaultdict
 from collections.abc import Mapping
@@ -10,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from prunella.core.errors import InputError
+from prunella.core.positions import complement, removed_positions
 from prunella.core.types import ChannelGraph
 from prunella.surgery.attributes import refresh_attributes
 
@@ -30,11 +32,12 @@ def cut(
     check_architecture(model, graph)
     small = copy.deepcopy(model)
     names = _names_by_identity(small)
-    for name, axes in kept_positions(graph, kept).items():
+    for name, axes in removed_positions(graph, kept).items():
         tensor: Tensor = _get(small, name)
         sliced = tensor.detach()
-        for axis, positions in axes.items():
-            sliced = sliced.index_select(axis, positions.to(sliced.device))
+        for axis, removed in axes.items():
+            stays = complement(removed, tensor.shape[axis])
+            sliced = sliced.index_select(axis, stays.to(sliced.device))
         replacement = _like(tensor, sliced)
         for alias in names[id(tensor)]:
             _set(small, alias, replacement)
@@ -55,27 +58,13 @@ def masked(
     copied = copy.deepcopy(model)
     with torch.no_grad():
         for group in graph.prunable:
-            removed = _complement(kept[group.name], group.size)
+            removed = complement(kept[group.name], group.size)
             for member in group.members:
                 if member.role == "consumer":
                     positions = member.indices[removed].reshape(-1)
                     tensor = _get(copied, member.tensor)
                     tensor.index_fill_(member.axis, positions.to(tensor.device), 0)
     return copied
-
-
-def kept_positions(graph: ChannelGraph, kept: Mapping[str, Tensor]) -> dict[str, dict[int, Tensor]]:
-    """For each tensor and axis that gets shorter, the positions that stay, in order."""
-    removed: dict[tuple[str, int], list[Tensor]] = defaultdict(list)
-    for group in graph.prunable:
-        gone = _complement(kept[group.name], group.size)
-        for member in group.members if len(gone) else ():
-            removed[member.tensor, member.axis].append(member.indices[gone].reshape(-1))
-    shapes = {tensor.name: tensor.shape for tensor in graph.tensors}
-    result: dict[str, dict[int, Tensor]] = defaultdict(dict)
-    for (name, axis), parts in removed.items():
-        result[name][axis] = _complement(torch.cat(parts), shapes[name][axis])
-    return result
 
 
 def check_architecture(model: nn.Module, graph: ChannelGraph) -> None:
@@ -105,12 +94,6 @@ def check_architecture(model: nn.Module, graph: ChannelGraph) -> None:
             )
 
 
-def _complement(positions: Tensor, size: int) -> Tensor:
-    stays = torch.ones(size, dtype=torch.bool)
-    stays[positions] = False
-    return stays.nonzero().reshape(-1)
-
-
 def _names_by_identity(model: nn.Module) -> dict[int, list[str]]:
     names: dict[int, list[str]] = defaultdict(list)
     for name, parameter in model.named_parameters(remove_duplicate=False):
@@ -122,8 +105,10 @@ def _names_by_identity(model: nn.Module) -> dict[int, list[str]]:
 
 def _like(original: Tensor, sliced: Tensor) -> Tensor:
     layout = torch.contiguous_format
-    if original.ndim == 4 and not original.is_contiguous():
-        layout = torch.channels_last
+    for other in (torch.channels_last, torch.channels_last_3d):
+        fits = original.ndim == (4 if other is torch.channels_last else 5)
+        if fits and not original.is_contiguous() and original.is_contiguous(memory_format=other):
+            layout = other
     own = sliced.clone(memory_format=layout)
     if isinstance(original, nn.Parameter):
         return nn.Parameter(own, requires_grad=original.requires_grad)
@@ -132,7 +117,9 @@ def _like(original: Tensor, sliced: Tensor) -> Tensor:
 
 def _get(model: nn.Module, name: str) -> Tensor:
     path, _, leaf = name.rpartition(".")
-    tensor = getattr(model.get_submodule(path), leaf)
+    tensor = None
+    with contextlib.suppress(AttributeError):
+        tensor = getattr(model.get_submodule(path), leaf)
     if not isinstance(tensor, Tensor):
         raise InputError(f"{name!r} is no tensor of {type(model).__name__}.")
     return tensor

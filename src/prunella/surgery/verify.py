@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 
 import torch
@@ -14,6 +15,10 @@ from prunella.core.types import ChannelGraph
 from prunella.surgery.apply import cut, masked
 
 TOLERANCE = 1e-4
+_PROBES = 3
+_COARSE = (torch.float16, torch.bfloat16)
+
+Arguments = tuple[object, ...]
 
 
 def verified_cut(
@@ -42,20 +47,22 @@ def verified_cut(
         InputError: the model's tensors differ from those the graph was made from.
     """
     small = cut(model, graph, kept)
-    inputs = _probe(graph, next(model.parameters()).device)
-    expected = _run(masked(model, graph, kept), inputs)
+    probes = _probes(graph, next(model.parameters()).device)
+    expected = _run(masked(model, graph, kept), probes)
     try:
-        difference = relative_difference(_run(small, inputs), expected)
-    except (RuntimeError, ValueError, TypeError, IndexError) as error:
+        # A copy in half precision is converted to be run; the one that is returned must not be.
+        checked = copy.deepcopy(small) if _is_coarse(small) else small
+        difference = relative_difference(_run(checked, probes), expected)
+    except Exception as error:  # the model's own code may raise anything, assertions above all
         raise SurgeryError(
-            f"the cut {graph.model_type} cannot be run ({error}); "
-            f"{_culprit(model, graph, kept, inputs, tolerance)}"
+            f"the cut {graph.model_type} cannot be run ({_words(error)}); "
+            f"{_culprit(model, graph, kept, probes, tolerance)}"
         ) from error
     if not difference <= tolerance:
         raise SurgeryError(
             f"the cut {graph.model_type} differs from the masked original by {difference:.2g} "
             f"(relative; at most {tolerance:g} is accepted); "
-            f"{_culprit(model, graph, kept, inputs, tolerance)}"
+            f"{_culprit(model, graph, kept, probes, tolerance)}"
         )
     return small, difference
 
@@ -72,34 +79,49 @@ def relative_difference(found: list[Tensor], expected: list[Tensor]) -> float:
     return worst / scale if scale > 0 else worst
 
 
-def _run(model: nn.Module, inputs: tuple[object, ...]) -> list[Tensor]:
+def _run(model: nn.Module, probes: list[Arguments]) -> list[Tensor]:
+    """Outputs of one of our own copies, which may be converted."""
+    if _is_coarse(model):
+        # Rounding in half precision depends on the order of a sum, which a cut changes.
+        model, probes = model.float(), tree_map(_as_float32, probes)
     with evaluating(model), torch.random.fork_rng():
-        outputs = model(*inputs)
+        outputs = [model(*inputs) for inputs in probes]
     return [leaf for leaf in tree_leaves(outputs) if isinstance(leaf, Tensor)]
 
 
-def _probe(graph: ChannelGraph, device: torch.device) -> tuple[object, ...]:
+def _words(error: Exception) -> str:
+    return str(error) or type(error).__name__
+
+
+def _is_coarse(model: nn.Module) -> bool:
+    return any(tensor.dtype in _COARSE for tensor in model.parameters())
+
+
+def _as_float32(leaf: object) -> object:
+    return leaf.float() if isinstance(leaf, Tensor) and leaf.dtype in _COARSE else leaf
+
+
+def _probes(graph: ChannelGraph, device: torch.device) -> list[Arguments]:
+    """Several, because a wrongly cut channel shows only where it is not zero by chance."""
     generator = torch.Generator().manual_seed(0)
 
     def randomised(leaf: object) -> object:
         if not isinstance(leaf, Tensor):
             return leaf
         if not leaf.dtype.is_floating_point:
-            return leaf.to(
-                device
-            )  # token numbers and masks: only the example's are known to be valid
+            # Token numbers and masks: only the example's are known to be valid.
+            return leaf.to(device)
         noise = torch.randn(leaf.shape, generator=generator)
         return noise.to(device=device, dtype=leaf.dtype)
 
-    probe: tuple[object, ...] = tree_map(randomised, graph.inputs)
-    return probe
+    return [tree_map(randomised, graph.inputs) for _ in range(_PROBES)]
 
 
 def _culprit(
     model: nn.Module,
     graph: ChannelGraph,
     kept: Mapping[str, Tensor],
-    inputs: tuple[object, ...],
+    probes: list[Arguments],
     tolerance: float,
 ) -> str:
     """Cut one group at a time to find the first that fails by itself."""
@@ -107,12 +129,12 @@ def _culprit(
         alone = {g.name: torch.arange(g.size) for g in graph.prunable}
         alone[group.name] = kept[group.name]
         try:
-            found = _run(cut(model, graph, alone), inputs)
-            difference = relative_difference(found, _run(masked(model, graph, alone), inputs))
-        except (RuntimeError, ValueError, TypeError, IndexError) as error:
+            found = _run(cut(model, graph, alone), probes)
+            difference = relative_difference(found, _run(masked(model, graph, alone), probes))
+        except Exception as error:
             return (
-                f"the group {group.name!r} fails by itself: {error}. Exclude it, or take constants "
-                "that depend on its width out of the model's forward."
+                f"the group {group.name!r} fails by itself: {_words(error)}. Exclude it, or take "
+                "constants that depend on its width out of the model's forward."
             )
         if not difference <= tolerance:
             return f"the group {group.name!r} differs by itself, by {difference:.2g}. Exclude it."

@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
 from prunella.certificate import certify as certify_networks
+from prunella.cli import options as o
 from prunella.cli.config import CertifyConfig, resolve
-from prunella.cli.networks import build_network
-from prunella.cli.rundir import interruptible
+from prunella.cli.helping import examples
+from prunella.cli.networks import build_network, find_network, require_fit
+from prunella.cli.rundir import interruptible, require_file, require_writable
 from prunella.cli.samples import certification_part
 from prunella.cli.say import Speaker
 from prunella.core.errors import InputError
@@ -18,51 +18,49 @@ from prunella.files import load, load_weights, write_atomically
 from prunella.files.models import load_plan
 from prunella.terminal import progress_for_people
 
+EXAMPLES = examples(
+    "prunella certify --network resnet20 --weights runs/r20/weights.safetensors \\\n"
+    "    --pruned runs/r20-small/pruned.safetensors --data fashion-mnist \\\n"
+    "    --certification-samples 5000",
+)
+
 
 def certify(
-    network: Annotated[str | None, typer.Option(help="As given to prune.")] = None,
-    weights: Annotated[Path | None, typer.Option(help="Weights of the original network.")] = None,
+    network: o.Network = None,
+    weights: Annotated[
+        Path | None, o.option(o.NETWORK, "FILE", "Weights of the original network.")
+    ] = None,
     pruned: Annotated[
-        Path | None, typer.Option(help="The small network: pruned.safetensors.")
+        Path | None, o.option(o.NETWORK, "FILE", "The small network: pruned.safetensors of a run.")
     ] = None,
-    data: Annotated[
-        str | None,
-        typer.Option(
-            help="fashion-mnist, mnist, cifar10, bundled, "
-            "imagefolder:PATH or package.module:factory."
-        ),
-    ] = None,
-    certification_samples: Annotated[int | None, typer.Option(help="Test samples to use.")] = None,
-    alpha: Annotated[
-        float | None,
-        typer.Option(help="Share of samples that may exceed the bound on the outputs."),
-    ] = None,
-    delta: Annotated[
-        float | None, typer.Option(help="0.01 makes each statement hold with 99 %.")
-    ] = None,
-    data_dir: Annotated[
-        Path | None, typer.Option(help="Folder to look for the data first.")
-    ] = None,
-    download: Annotated[bool | None, typer.Option(help="Fetch the data if absent.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Draws the samples.")] = None,
-    config: Annotated[Path | None, typer.Option(help="YAML file; options override it.")] = None,
-    out: Annotated[Path, typer.Option(help="File for the certificate.")] = Path("certificate.json"),
-    quiet: Annotated[bool, typer.Option(help="Print the path of the written file only.")] = False,
+    data: o.Data = None,
+    data_dir: o.DataDir = None,
+    download: o.Download = None,
+    certification_samples: o.CertificationSamples = None,
+    alpha: o.Alpha = None,
+    delta: o.Delta = None,
+    seed: o.Seed = None,
+    config: o.Config = None,
+    out: Annotated[Path, o.option(o.RUN, "FILE", "A new file, for the certificate.")] = Path(
+        "certificate.json"
+    ),
+    quiet: o.Quiet = False,
 ) -> None:
     """Bound how far a small network strays from its original, on samples nothing else has used.
 
-    Example:
-
-    `prunella certify --network resnet20 --weights weights.safetensors --pruned runs/p/pruned.safetensors --data fashion-mnist --certification-samples 5000`
+    `prunella prune` does this at its end; here it is for other samples, or another confidence.
     """
-    options = {
+    given = {
         "network": network, "weights": weights, "pruned": pruned, "data": data,
         "certification_samples": certification_samples, "alpha": alpha, "delta": delta,
         "data_dir": data_dir, "download": download, "seed": seed,
     }  # fmt: skip
-    settings = resolve(CertifyConfig, config, options)
+    settings = resolve(CertifyConfig, config, given)
     if out.exists():
-        raise InputError(f"{out}: exists already; give another --out.")
+        raise InputError(f"--out {out}: exists already; give another file.")
+    require_writable(out.parent, option="--out")
+    find_network(settings.network)
+    require_file(settings.weights, option="--weights")
     progress = progress_for_people(quiet=quiet)
     speaker = Speaker(quiet=quiet)
     with interruptible("Nothing was written; run the same command again."):
@@ -70,13 +68,9 @@ def certify(
         samples, _ = certification_part(
             settings, settings.certification_samples, seed=settings.seed, progress=progress
         )
-        model = build_network(
-            settings.network,
-            settings.network_args,
-            classes=len(samples.classes),
-            channels=samples.images.shape[1],
-        )
+        model = build_network(settings.network, settings.network_args, samples)
         load_weights(settings.weights, model)
+        require_fit(model, samples)
         certificate = certify_networks(
             model,
             load(settings.pruned, model),

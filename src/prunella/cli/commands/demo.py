@@ -8,14 +8,19 @@ from typing import Annotated
 
 import typer
 
+from prunella.cli import options as o
 from prunella.cli.config import PruneConfig, to_yaml
+from prunella.cli.helping import examples
 from prunella.cli.outcome import write_outcome
-from prunella.cli.rundir import choose_directory, command_line, interruptible
+from prunella.cli.rundir import CONFIG, choose_directory, command_line, interruptible
 from prunella.cli.say import Speaker
+from prunella.core.errors import FileError
 from prunella.data import bundled
 from prunella.files import load_weights, write_atomically
+from prunella.files.atomic import read_text
 from prunella.networks import resnet20
 from prunella.pipeline import prune
+from prunella.report import from_json
 from prunella.retrain import Recipe
 from prunella.terminal import progress_for_people
 
@@ -31,10 +36,16 @@ SETTINGS = PruneConfig(
     recipe=Recipe(epochs=6, learning_rate=0.02, shift=2, flip=True),
 )
 
+EXAMPLES = examples("prunella demo", "prunella demo --out somewhere/else --quiet")
+_TITLE = "resnet20 on Fashion-MNIST"
+
 
 def demo(
-    out: Annotated[Path, typer.Option(help="Directory for all files.")] = Path("runs/demo"),
-    quiet: Annotated[bool, typer.Option(help="Print paths of written files only.")] = False,
+    context: typer.Context,
+    out: Annotated[
+        Path, o.option(o.RUN, "FOLDER", "For all files; an earlier demo is replaced.")
+    ] = Path("runs/demo"),
+    quiet: o.Quiet = False,
 ) -> None:
     """See a real network made small, in under a minute, on bundled data.
 
@@ -44,7 +55,7 @@ def demo(
     directory = choose_directory(out, command="demo", resume=_is_demo(out))
     speaker = Speaker(quiet=quiet)
     progress = progress_for_people(quiet=quiet)
-    with interruptible("Run the demo again; it starts anew."):
+    with interruptible("Run the demo again; it starts anew and writes its files at the end."):
         speaker.say("A ResNet-20 trained on Fashion-MNIST, and the bundled samples.")
         model = resnet20(in_channels=1)
         with as_file(files("prunella.networks") / "weights" / "resnet20.safetensors") as path:
@@ -65,12 +76,12 @@ def demo(
             on_stage=speaker.stage,
         )
         config = to_yaml(SETTINGS)
-        write_atomically(directory / "config.yaml", config)
+        write_atomically(directory / CONFIG, config)
         written = write_outcome(
             directory,
             result,
-            title="resnet20 on Fashion-MNIST",
-            command=command_line(),
+            title=_TITLE,
+            command=command_line(context.obj),
             config=config,
         )
     speaker.outcome(result)
@@ -78,5 +89,11 @@ def demo(
 
 
 def _is_demo(out: Path) -> bool:
-    """Whether the directory holds an earlier demo, which may be replaced."""
-    return (out / "report.json").is_file() and (out / "config.yaml").is_file()
+    """Whether the directory holds an earlier demo, which may be replaced, and no other run."""
+    try:
+        if (out / "report.json").exists():
+            return from_json(read_text(out / "report.json")).title == _TITLE
+        lines = read_text(out / CONFIG).splitlines()  # of a demo stopped while it wrote its files
+    except FileError:
+        return False
+    return {f"weights: {SETTINGS.weights}", f"data: {SETTINGS.data}"} <= set(lines)

@@ -2,107 +2,138 @@
 
 from __future__ import annotations
 
-import shlex
 from pathlib import Path
 from typing import Annotated
 
+import torch
 import typer
 
+from prunella.cli import options as o
 from prunella.cli.config import PruneConfig, resolve, to_yaml
-from prunella.cli.networks import build_network
-from prunella.cli.outcome import write_outcome
-from prunella.cli.rundir import choose_directory, command_line, interruptible, write_config
+from prunella.cli.helping import examples
+from prunella.cli.networks import build_network, find_network, require_fit
+from prunella.cli.outcome import outcome_files, write_outcome
+from prunella.cli.rundir import (
+    check_same_config,
+    choose_directory,
+    command_line,
+    require_file,
+    run_in,
+    stages_left,
+    write_config,
+)
 from prunella.cli.samples import divide
 from prunella.cli.say import Speaker
 from prunella.files import load_weights
 from prunella.files.stages import StageFiles
 from prunella.pipeline import prune as prune_network
+from prunella.select import METHODS
 from prunella.select import method as method_named
 from prunella.terminal import progress_for_people
 
+EXAMPLES = examples(
+    "prunella prune --network resnet20 --weights runs/r20/weights.safetensors \\\n"
+    "    --data fashion-mnist --params 0.4 --out runs/r20-small",
+    "\n# The same run again, with another budget:",
+    "prunella prune --config runs/r20-small/config.yaml --params 0.3",
+    "\n# A network and data of your own, in mine.py of this folder:",
+    "prunella prune --network mine:network --weights mine.pt --data mine:samples \\\n"
+    "    --flops 0.5",
+)
+
 
 def prune(
-    network: Annotated[
-        str | None, typer.Option(help="resnet20, torchvision:resnet18, or package.module:factory.")
-    ] = None,
+    context: typer.Context,
+    network: o.Network = None,
     weights: Annotated[
         Path | None,
-        typer.Option(
-            help="Trained weights: .safetensors, or a file for torch.load(weights_only=True)."
+        o.option(
+            o.NETWORK,
+            "FILE",
+            "Weights of the trained network: .safetensors, or a state dictionary for "
+            "torch.load(weights_only=True).",
         ),
     ] = None,
-    data: Annotated[
-        str | None,
-        typer.Option(
-            help="fashion-mnist, mnist, cifar10, bundled, "
-            "imagefolder:PATH or package.module:factory."
-        ),
-    ] = None,
+    data: o.Data = None,
+    data_dir: o.DataDir = None,
+    download: o.Download = None,
     params: Annotated[
-        float | None, typer.Option(help="Kept fraction of the parameters: 0.4 keeps at most 40 %.")
+        float | None,
+        o.option(o.SIZE, "FRACTION", "0.4 keeps at most 40 % of the parameters; or give --flops."),
     ] = None,
-    flops: Annotated[float | None, typer.Option(help="Kept fraction of the multiply-adds.")] = None,
-    method: Annotated[str | None, typer.Option(help="pfp, filter-norm or random.")] = None,
+    flops: Annotated[
+        float | None, o.option(o.SIZE, "FRACTION", "0.5 keeps at most 50 % of the multiply-adds.")
+    ] = None,
+    method: Annotated[
+        str | None,
+        o.option(
+            o.SIZE,
+            "NAME",
+            "; ".join(f"{m.name}: {m.summary}" for m in METHODS.values()) + ". [default: pfp]",
+        ),
+    ] = None,
     multiple: Annotated[
         int | None,
-        typer.Option(help="Keep multiples of this many channels; 8 suits CPUs, 1 is finest."),
+        o.option(
+            o.SIZE,
+            "N",
+            "Keep multiples of this many channels; 8 suits CPUs, 1 is finest. [default: 8]",
+        ),
     ] = None,
-    epochs: Annotated[int | None, typer.Option(help="Epochs of retraining; 0 for none.")] = None,
-    learning_rate: Annotated[float | None, typer.Option(help="Of retraining.")] = None,
     calibration_samples: Annotated[
-        int | None, typer.Option(help="Training samples that score the channels.")
+        int | None,
+        o.option(o.SIZE, "N", "Training samples that score the channels. [default: 256]"),
+    ] = None,
+    epochs: Annotated[
+        int | None,
+        o.option(o.TRAINING, "N", "Passes of retraining after the cut; 0 for none. [default: 5]"),
+    ] = None,
+    learning_rate: Annotated[
+        float | None, o.option(o.TRAINING, "RATE", "Highest learning rate. [default: 0.02]")
     ] = None,
     retraining_samples: Annotated[
-        int | None, typer.Option(help="Training samples to retrain on.")
+        int | None,
+        o.option(o.TRAINING, "N", "At most so many training samples. [default: 10000]"),
     ] = None,
-    certification_samples: Annotated[
-        int | None, typer.Option(help="Test samples for the certificate.")
-    ] = None,
-    alpha: Annotated[
-        float | None,
-        typer.Option(help="Share of samples that may exceed the bound on the outputs."),
-    ] = None,
-    delta: Annotated[
-        float | None,
-        typer.Option(help="0.01 makes each statement of the certificate hold with 99 %."),
-    ] = None,
-    data_dir: Annotated[
-        Path | None, typer.Option(help="Folder to look for the data first.")
-    ] = None,
-    download: Annotated[bool | None, typer.Option(help="Fetch the data if absent.")] = None,
-    seed: Annotated[int | None, typer.Option(help="For everything random.")] = None,
-    config: Annotated[Path | None, typer.Option(help="YAML file; options override it.")] = None,
-    out: Annotated[Path | None, typer.Option(help="Directory for all files.")] = None,
-    resume: Annotated[bool, typer.Option(help="Go on with the interrupted run in --out.")] = False,
-    quiet: Annotated[bool, typer.Option(help="Print paths of written files only.")] = False,
+    certification_samples: o.CertificationSamples = None,
+    alpha: o.Alpha = None,
+    delta: o.Delta = None,
+    seed: o.Seed = None,
+    config: o.Config = None,
+    out: o.Out = None,
+    resume: o.Resume = False,
+    quiet: o.Quiet = False,
 ) -> None:
-    """Make a trained network small and certify how far the small one can be trusted.
+    """Make a trained network small, and certify how far the small one can be trusted.
+
+    The channels that matter least are removed, the rest is retrained towards the outputs of the
+    original, and both networks are compared on test samples that nothing else has used.
 
     Writes pruned.safetensors (the small network with its plan), certificate.json, report.html,
     report.json and config.yaml. An interrupted run goes on with --resume.
-
-    Example:
-
-    `prunella prune --network resnet20 --weights runs/r20/weights.safetensors --data fashion-mnist --params 0.4`
     """
-    options = {
+    given = {
         "network": network, "weights": weights, "data": data, "params": params, "flops": flops,
         "method": method, "multiple": multiple, "recipe.epochs": epochs,
         "recipe.learning_rate": learning_rate, "calibration_samples": calibration_samples,
         "retraining_samples": retraining_samples, "certification_samples": certification_samples,
         "alpha": alpha, "delta": delta, "data_dir": data_dir, "download": download, "seed": seed,
     }  # fmt: skip
-    settings = resolve(PruneConfig, config, options)
+    settings = resolve(PruneConfig, config, given)
     budget = settings.budget
     method_named(settings.method)
     directory = choose_directory(out, command="prune", resume=resume)
-    progress = progress_for_people(quiet=quiet)
+    check_same_config(directory, settings)
+    find_network(settings.network)
+    require_file(settings.weights, option="--weights")
     speaker = Speaker(quiet=quiet)
-    again = shlex.join(
-        ["prunella", "prune", "--config", str(directory / "config.yaml"),
-         "--out", str(directory), "--resume"]
-    )  # fmt: skip
-    with interruptible(f"Go on with: {again}"):
+    stages = StageFiles(directory)
+    if outcome_files(directory) and not stages_left(directory):
+        speaker.say("This run is finished.")
+        speaker.files(outcome_files(directory))
+        return
+    progress = progress_for_people(quiet=quiet)
+    with run_in(directory, command="prune"):
         parts = divide(
             settings,
             calibration=settings.calibration_samples,
@@ -111,22 +142,21 @@ def prune(
             seed=settings.seed,
             progress=progress,
         )
-        model = build_network(
-            settings.network,
-            settings.network_args,
-            classes=len(parts.calibration.classes),
-            channels=parts.calibration.images.shape[1],
-        )
+        model = build_network(settings.network, settings.network_args, parts.calibration)
         load_weights(settings.weights, model)
-        write_config(directory, settings, resume=resume)
-        stages = StageFiles(directory)
+        require_fit(model, parts.calibration)
+        write_config(directory, settings)
+        # Its own generator, because the global one depends on which stages a resumed run skips.
+        shuffler = torch.Generator().manual_seed(settings.seed)
         result = prune_network(
             model,
             parts.calibration.loader(settings.batch_size),
             budget=budget,
             certification=parts.certification.loader(250),
             evaluation=parts.evaluation.loader(250),
-            retraining=parts.retraining.loader(settings.batch_size, shuffle=True),
+            retraining=parts.retraining.loader(
+                settings.batch_size, shuffle=True, generator=shuffler
+            ),
             recipe=settings.recipe,
             method=settings.method,
             multiple=settings.multiple,
@@ -142,7 +172,7 @@ def prune(
             directory,
             result,
             title=f"{settings.network} on {parts.calibration.name}",
-            command=command_line(),
+            command=command_line(context.obj),
             config=to_yaml(settings),
         )
         stages.clear()

@@ -20,14 +20,15 @@ from prunella.core.types import ChannelGraph, ChannelScores
 from prunella.graph import trace
 from prunella.graph.trace import require_prunable
 from prunella.measure import accuracy, compare_latency, cost
+from prunella.pipeline.repairing import repaired
 from prunella.pipeline.result import PruneResult
 from prunella.plans import Plan, make_plan
-from prunella.retrain import Checkpoint, Recipe, fit, reestimate_batchnorm
+from prunella.retrain import Checkpoint, Recipe, fit
 from prunella.select import method as method_named
 from prunella.sensitivity import check_weights, sensitivities
 from prunella.terminal import progress_for_people
 
-DEFAULT_RECIPE = Recipe(epochs=5, learning_rate=0.02)
+DEFAULT_RECIPE = Recipe(epochs=5, learning_rate=0.01)
 
 
 class Stages(Protocol):
@@ -147,8 +148,8 @@ def prune(
     on_stage("measuring accuracy")
     original = _accuracy(model, judged, bars)
     after_cut = _accuracy(small, judged, bars)
-    on_stage("re-estimating batch norm")
-    reestimate_batchnorm(small, retraining, progress=bars)
+    on_stage("repairing")
+    small = repaired(model, small, plan, retraining, seed=seed, progress=bars)
     after_repair = _accuracy(small, judged, bars)
     on_stage("retraining towards the original's outputs")
     records = fit(

@@ -1,0 +1,56 @@
+"""Help as plain text: the same on a terminal and in a pipe, whole at 80 columns."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from typer.core import TyperCommand
+
+
+class Command(TyperCommand):
+    """Lists the options in sections, and the examples as they were written."""
+
+    def collect_usage_pieces(self, ctx: Any) -> list[str]:
+        """What stands after the name of the command in the line on its usage."""
+        names = [_label(p) for p in self.get_params(ctx) if p.param_type_name == "argument"]
+        return ["[OPTIONS]", *names]
+
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        """Write one section for each help panel, arguments first, in order of appearance."""
+        sections: dict[str, list[tuple[str, str]]] = {}
+        parameters: list[Any] = self.get_params(ctx)
+        for parameter in parameters:
+            record = parameter.get_help_record(ctx)
+            if record is None:
+                continue
+            if parameter.param_type_name == "argument":
+                sections.setdefault("Arguments", []).append(
+                    (_label(parameter), parameter.help or "")
+                )
+                continue
+            name = getattr(parameter, "rich_help_panel", None) or "Options"
+            sections.setdefault(name, []).append(record)
+        alone = sections.pop("Options", [])  # --help has no section of its own
+        last = next(reversed(sections), "Options")
+        sections.setdefault(last, []).extend(alone)
+        for name, records in sections.items():
+            with formatter.section(name):
+                formatter.write_dl(records)
+
+    def format_epilog(self, ctx: Any, formatter: Any) -> None:
+        """Write the examples; commands are never wrapped, so that they can be copied."""
+        del ctx
+        if self.epilog:
+            with formatter.section("Examples"):
+                for line in self.epilog.splitlines():
+                    formatter.write(f"  {line}\n" if line else "\n")
+
+
+def examples(*paragraphs: str) -> str:
+    """An epilog of paragraphs whose lines are kept as they are."""
+    return "\n".join(paragraphs)
+
+
+def _label(argument: Any) -> str:
+    name = str(argument.metavar or argument.name).upper()
+    return name if argument.required else f"[{name}]"

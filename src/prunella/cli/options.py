@@ -1,0 +1,94 @@
+"""Options that several commands share, and the sections of the help they stand in."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+NETWORK = "Network"
+DATA = "Data"
+SIZE = "How small"
+TRAINING = "Training"
+CERTIFICATE = "Certificate"
+RUN = "Run"
+
+_DATA_SETS = (
+    "fashion-mnist, mnist, cifar10, bundled, imagefolder:PATH, or package.module:factory, which "
+    'is called with "train" or "test" and returns a prunella.data.ImageSet.'
+)
+
+
+def option(section: str, metavar: str, text: str, *names: str) -> Any:
+    """An option that takes a value."""
+    return typer.Option(*names, metavar=metavar, help=text, rich_help_panel=section)
+
+
+def flag(section: str, name: str, text: str) -> Any:
+    """An option that is given or not."""
+    return typer.Option(name, help=text, rich_help_panel=section)
+
+
+Network = Annotated[
+    str | None,
+    option(
+        NETWORK,
+        "NAME",
+        "resnet20 or another of prunella.networks, torchvision:resnet18, timm:NAME, or "
+        "package.module:factory (a function that returns a torch.nn.Module).",
+    ),
+]
+Data = Annotated[str | None, option(DATA, "NAME", _DATA_SETS)]
+DataDir = Annotated[
+    Path | None, option(DATA, "FOLDER", "Look here first for the files of the data set.")
+]
+Download = Annotated[
+    bool | None,
+    typer.Option(
+        "--download/--no-download",
+        help="Fetch the data set if it is not on this machine.",
+        rich_help_panel=DATA,
+    ),
+]
+CertificationSamples = Annotated[
+    int | None,
+    option(
+        CERTIFICATE,
+        "N",
+        "Test samples, used for nothing else; more of them give tighter bounds. [default: 2000]",
+    ),
+]
+Alpha = Annotated[
+    float | None,
+    option(
+        CERTIFICATE,
+        "SHARE",
+        "Share of new samples that may exceed the bound on the outputs. [default: 0.05]",
+    ),
+]
+Delta = Annotated[
+    float | None,
+    option(
+        CERTIFICATE,
+        "PROBABILITY",
+        "Probability that a bound is wrong: 0.01 makes each one hold with confidence 99 %. "
+        "[default: 0.01]",
+    ),
+]
+Seed = Annotated[
+    int | None,
+    option(RUN, "N", "For everything random; the same seed, the same result. [default: 0]"),
+]
+Config = Annotated[
+    Path | None,
+    option(RUN, "FILE", "YAML file, like the config.yaml of a run; options override it."),
+]
+Out = Annotated[
+    Path | None,
+    option(RUN, "FOLDER", "For all files; new or empty. [default: a new folder in runs/]"),
+]
+Resume = Annotated[
+    bool, flag(RUN, "--resume", "Go on with the interrupted run in --out, if there is one.")
+]
+Quiet = Annotated[bool, flag(RUN, "--quiet", "Print nothing but the paths of the written files.")]

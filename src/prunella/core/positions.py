@@ -1,0 +1,34 @@
+"""Which positions of which tensors go when units are removed."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from prunella.core.types import ChannelGraph
+
+
+def removed_positions(
+    graph: ChannelGraph,
+    kept: Mapping[str, Tensor],  # group name -> (kept,) int64
+) -> dict[str, dict[int, Tensor]]:
+    """For each tensor and axis that gets shorter, the positions that go."""
+    parts: dict[str, dict[int, list[Tensor]]] = defaultdict(lambda: defaultdict(list))
+    for group in graph.prunable:
+        gone = complement(kept[group.name], group.size)
+        for member in group.members if len(gone) else ():
+            parts[member.tensor][member.axis].append(member.indices[gone].reshape(-1))
+    return {
+        name: {axis: torch.cat(positions) for axis, positions in axes.items()}
+        for name, axes in parts.items()
+    }
+
+
+def complement(positions: Tensor, size: int) -> Tensor:
+    """The positions in [0, size) that are not among the given ones, in order."""
+    stays = torch.ones(size, dtype=torch.bool)
+    stays[positions] = False
+    return stays.nonzero().reshape(-1)

@@ -1,0 +1,5 @@
+"""Repair after a cut: consumers learn to do without the channels that are gone."""
+
+from prunella.repair.reconstruct import reconstruct
+
+__all__ = ["reconstruct"]
