@@ -91,7 +91,7 @@ def test_every_contract_notices_a_breach(tmp_path):
 
 def test_the_layers_in_contributing_are_those_of_the_contract():
     config = CONFIG.read_text(encoding="utf-8")
-    contract = re.search(r'^layers = \[\n(.*?)^\]', config, flags=re.MULTILINE | re.DOTALL)
+    contract = re.search(r"^layers = \[\n(.*?)^\]", config, flags=re.MULTILINE | re.DOTALL)
     text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
     told = re.search(r"```text\n(.*?)```", text, flags=re.DOTALL)
     assert contract is not None

@@ -10,11 +10,13 @@ from pathlib import Path
 
 import pytest
 
+import prunella as package
 from prunella.cli.main import main
 
-SOURCE = Path(__file__).parents[2] / "src"
+SOURCE = Path(package.__file__).parents[1]
 
 MODULE = '''
+import os
 import time
 
 import torch
@@ -44,16 +46,24 @@ class Wider(Net):
 
 
 class Slow(Net):
-    """Slow enough to be interrupted."""
+    """As slow as a test likes it."""
 
     def forward(self, x):
-        time.sleep(0.02)
+        time.sleep(pause)
         return super().forward(x)
+
+
+pause = float(os.environ.get("PAUSE", "0"))
 
 
 class Loses(Net):
     def forward(self, x):
         raise KeyError("no such thing")
+
+
+class Doubles(Net):
+    def forward(self, x):
+        return super().forward(x.double())
 
 
 class Images(Net):
@@ -84,6 +94,10 @@ def slow():
 
 def loses():
     return Loses()
+
+
+def doubles():
+    return Doubles()
 
 
 def images():

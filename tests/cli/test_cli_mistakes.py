@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import sys
 from pathlib import Path
@@ -89,12 +90,11 @@ def test_wrong_architecture_names_the_first_difference(prune):
 
 def test_weights_of_another_depth_name_the_first_tensor(prune, workplace):
     from prunella import save_weights
-    from prunella.networks import resnet20, resnet56
+    from prunella.networks import resnet56
 
     save_weights(workplace / "deep.safetensors", resnet56(in_channels=1))
-    extra = next(n for n in resnet56().state_dict() if n not in resnet20().state_dict())
-    prune(f"holds a tensor {extra!r} that ResNet", network="resnet20", weights="deep.safetensors",
-          data="bundled")  # fmt: skip
+    prune("holds a tensor 'layer1.3.", "does not have",
+          network="resnet20", weights="deep.safetensors", data="bundled")  # fmt: skip
 
 
 def test_a_pruned_model_is_no_weights(prunella, prune, asked):
@@ -252,7 +252,7 @@ def test_nothing_given(prunella):
         (":net", ["':net'"]),
         ("own_broken:net", ["SyntaxError", "own_broken.py"]),
         ("own_nets:number", ["is a int", "function"]),
-        ("timm:resnet18_but_not", ["timm:resnet18_but_not"]),
+        ("timm:resnet18_but_not", ["'timm:resnet18_but_not'"]),
     ],
 )
 def test_unknown_network(prune, name, parts):
@@ -265,6 +265,7 @@ def test_unknown_network(prune, name, parts):
         ("own_nets:broken", ["OSError: the disk with my network is gone", "own_nets.py:"]),
         ("own_nets:seven", ["returned int", "torch.nn.Module"]),
         ("own_nets:loses", ["KeyError: 'no such thing'", "own_nets.py:"]),
+        ("own_nets:doubles", ["should be the same", "own_nets.py:"]),
         ("own_nets:images", ["(1, 1, 28, 28)", "(1, classes)"]),
     ],
 )
@@ -349,7 +350,8 @@ def test_out_below_a_file(prunella, asked, workplace):
 
 
 def test_out_without_permission(prunella, asked, monkeypatch):
-    monkeypatch.setattr(rundir.os, "access", lambda *_: False)  # for root everything is permitted
+    # For root everything is permitted.
+    monkeypatch.setattr(rundir.os, "access", lambda path, mode: not mode & os.W_OK)
     said = prunella(*replaced(asked, out="runs/x", data="nothing"))
     assert_mistake(said, "--out runs/x: no permission", out="runs")
 
@@ -393,8 +395,16 @@ def test_resume_with_another_configuration(prunella, asked, workplace):
     assert prunella(*asked, "--out", "run").code == 0
     before = {p.name: p.read_bytes() for p in (workplace / "run").iterdir()}
     said = prunella(*replaced(asked, out="run", epochs=3), "--resume")
-    assert_mistake(said, "configured otherwise", "there: epochs: 1", "now: epochs: 3")
+    assert_mistake(said, "configured otherwise", "recipe.epochs 1, now 3")
     assert {p.name: p.read_bytes() for p in (workplace / "run").iterdir()} == before
+
+
+def test_resume_with_the_configuration_of_another_command(prunella, asked, workplace):
+    (workplace / "run").mkdir()
+    (workplace / "run" / "config.yaml").write_text("network: resnet20\ndata: bundled\n")
+    said = prunella(*asked, "--out", "run", "--resume")
+    assert_mistake(said, "--weights")
+    assert [p.name for p in (workplace / "run").iterdir()] == ["config.yaml"]
 
 
 def test_resume_of_a_finished_run_changes_nothing(prunella, asked, workplace):
@@ -433,6 +443,29 @@ def test_a_full_disk_keeps_the_results_so_far(prunella, asked, workplace, monkey
         "config.yaml", "scores.safetensors", "training.safetensors",
     ]  # fmt: skip
     assert prunella(*asked, "--out", "run", "--resume").code == 0
+
+
+def test_a_mistake_found_after_the_training_keeps_it(prunella, asked, workplace, monkeypatch):
+    """Mending the samples is enough; the training is not done again."""
+    from prunella.core.errors import DataError
+    from prunella.pipeline import job
+
+    def repeated(*_, **__):
+        raise DataError("16 of the 100 certification samples repeat another one.")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(job, "certify", repeated)
+        said = prunella(*asked, "--out", "run")
+    assert said.code == 2
+    assert "repeat another one. The trained network is kept" in said.err
+    said = prunella(*said.err.split("prunella ")[1].split())
+    assert said.code == 0
+    assert "1 of 1 epochs done before" in said.out
+    assert (workplace / "run" / "report.html").exists()
+
+
+def test_a_mistake_found_during_the_training_leaves_nothing(prune):
+    prune("the training loss became", "lower the learning rate", learning_rate=1e30)
 
 
 def test_a_bug_keeps_its_traceback_and_the_results_so_far(prunella, asked, workplace, monkeypatch):

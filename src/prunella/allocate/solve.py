@@ -138,11 +138,11 @@ def _bisect(
 
 
 def _rounded(wanted: float, size: int, multiple: int) -> int:
-    """Nearest multiple, at least one multiple, at most the size; a whole group always fits."""
+    """Nearest multiple or the whole group, at least one multiple, at most the size."""
     if size <= multiple:
         return size if multiple > 1 else 1
-    count = multiple * max(1, int(np.floor(wanted / multiple + 0.5)))
-    return min(count, size)
+    count = min(size, multiple * max(1, int(np.floor(wanted / multiple + 0.5))))
+    return size if size - wanted < abs(count - wanted) else count
 
 
 def _unreachable(

@@ -177,8 +177,8 @@ def _explain(
             problems.append(f"{name} is no known field{_nearest(path, kind)}")
         else:
             wrong = problem["msg"].replace("Input should", "should", 1)
-            description = kind.model_fields[path[0]].description if len(path) == 1 else None
-            hint = f" ({description})" if description else ""
+            known = kind.model_fields.get(field)
+            hint = f" ({known.description})" if known and known.description else ""
             problems.append(f"{name} {wrong}, got {problem['input']!r}{hint}")
     if missing:
         where = " or in the file" if file is not None else " or in a file given by --config"

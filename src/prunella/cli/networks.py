@@ -18,6 +18,9 @@ from prunella.core.errors import DataError, InputError, PrunellaError
 from prunella.core.modes import evaluating
 from prunella.data import ImageSet
 
+_NOT_THEIRS = (__file__, str(Path(torch.__file__).parent), str(Path(importlib.__file__).parent),
+               "<frozen importlib")  # fmt: skip
+
 
 def find_network(name: str) -> Callable[..., Any]:
     """The function that builds a network; nothing is built yet.
@@ -37,9 +40,10 @@ def find_network(name: str) -> Callable[..., Any]:
             )
         factory = getattr(prunella.networks, name)
     elif name.startswith("torchvision:"):
-        factory = load_object(f"torchvision.models:{name.partition(':')[2]}", what="network")
+        path = f"torchvision.models:{name.partition(':')[2]}"
+        factory = load_object(path, what="network", given=name)
     elif name.startswith("timm:"):
-        create = load_object("timm:create_model", what="network")
+        create = load_object("timm:create_model", what="network", given=name)
         return lambda **keywords: create(name.partition(":")[2], **keywords)
     else:
         factory = load_object(name, what="network")
@@ -104,13 +108,19 @@ def require_fit(network: nn.Module, samples: ImageSet) -> None:
         )
 
 
-def load_object(path: str, *, what: str) -> Any:
+def load_object(path: str, *, what: str, given: str = "") -> Any:
     """The object that `package.module:name` stands for; the current folder is searched first.
+
+    Args:
+        path: Module and name.
+        what: "network" or "data", for messages.
+        given: What the user wrote, if not the path.
 
     Raises:
         InputError: there is none.
     """
     module_name, _, attribute = path.partition(":")
+    what = f"{what} {(given or path)!r}"
     here = str(Path.cwd())
     if here not in sys.path and "" not in sys.path:
         sys.path.insert(0, here)  # as `python -m` does, which an installed program does not
@@ -122,14 +132,12 @@ def load_object(path: str, *, what: str) -> Any:
             advice = (
                 "pip install 'prunella[vision]'" if extra else "install it, or run in its folder"
             )
-            raise InputError(
-                f"{what} {path!r}: there is no module {error.name!r}; {advice}."
-            ) from None
+            raise InputError(f"{what}: there is no module {error.name!r}; {advice}.") from None
         raise InputError(
-            f"{what} {path!r}: the module {module_name!r} cannot be imported ({_cause(error)})."
+            f"{what}: the module {module_name!r} cannot be imported ({_cause(error)})."
         ) from None
     if not hasattr(module, attribute):
-        raise InputError(f"{what} {path!r}: the module {module_name!r} has no {attribute!r}.")
+        raise InputError(f"{what}: the module {module_name!r} has no {attribute!r}.")
     return getattr(module, attribute)
 
 
@@ -148,10 +156,10 @@ def call_own(function: Callable[..., Any], *arguments: Any, what: str, **keyword
 
 
 def _cause(error: Exception) -> str:
+    """The error, and the last line of the user's own code that led to it."""
     frames = traceback.extract_tb(error.__traceback__)
-    inside = [frame for frame in frames if frame.filename != __file__ and "importlib" not in
-              frame.filename]  # fmt: skip
-    place = f" at {inside[-1].filename}:{inside[-1].lineno}" if inside else ""
+    theirs = [frame for frame in frames if not frame.filename.startswith(_NOT_THEIRS)]
+    place = f" at {theirs[-1].filename}:{theirs[-1].lineno}" if theirs else ""
     text = str(error)
     return f"{type(error).__name__}{': ' + text if text else ''}{place}"
 

@@ -6,6 +6,9 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from pydantic import BaseModel
+
+from prunella.cli.config import PruneConfig
 
 NETWORK = "Network"
 DATA = "Data"
@@ -20,9 +23,18 @@ _DATA_SETS = (
 )
 
 
-def option(section: str, metavar: str, text: str, *names: str) -> Any:
-    """An option that takes a value."""
-    return typer.Option(*names, metavar=metavar, help=text, rich_help_panel=section)
+def option(section: str, metavar: str, text: str, *, default: object = None) -> Any:
+    """An option that takes a value; the default is that of the configuration, for the help."""
+    if default is not None:
+        text = f"{text} [default: {default}]"
+    return typer.Option(metavar=metavar, help=text, rich_help_panel=section)
+
+
+def default_of(kind: type[BaseModel], name: str) -> Any:
+    """The default of a field; a dotted name reaches into a field."""
+    outer, _, inner = name.partition(".")
+    value = kind.model_fields[outer].default
+    return getattr(value, inner) if inner else value
 
 
 def flag(section: str, name: str, text: str) -> Any:
@@ -56,7 +68,8 @@ CertificationSamples = Annotated[
     option(
         CERTIFICATE,
         "N",
-        "Test samples, used for nothing else; more of them give tighter bounds. [default: 2000]",
+        "Test samples, used for nothing else; more of them give tighter bounds.",
+        default=default_of(PruneConfig, "certification_samples"),
     ),
 ]
 Alpha = Annotated[
@@ -64,7 +77,8 @@ Alpha = Annotated[
     option(
         CERTIFICATE,
         "SHARE",
-        "Share of new samples that may exceed the bound on the outputs. [default: 0.05]",
+        "Share of new samples that may exceed the bound on the outputs.",
+        default=default_of(PruneConfig, "alpha"),
     ),
 ]
 Delta = Annotated[
@@ -72,13 +86,18 @@ Delta = Annotated[
     option(
         CERTIFICATE,
         "PROBABILITY",
-        "Probability that a bound is wrong: 0.01 makes each one hold with confidence 99 %. "
-        "[default: 0.01]",
+        "Probability that a bound is wrong: 0.01 makes each one hold with confidence 99 %.",
+        default=default_of(PruneConfig, "delta"),
     ),
 ]
 Seed = Annotated[
     int | None,
-    option(RUN, "N", "For everything random; the same seed, the same result. [default: 0]"),
+    option(
+        RUN,
+        "N",
+        "For everything random; the same seed, the same result.",
+        default=default_of(PruneConfig, "seed"),
+    ),
 ]
 Config = Annotated[
     Path | None,
@@ -86,7 +105,7 @@ Config = Annotated[
 ]
 Out = Annotated[
     Path | None,
-    option(RUN, "FOLDER", "For all files; new or empty. [default: a new folder in runs/]"),
+    option(RUN, "FOLDER", "For all files; new or empty.", default="a new folder in runs/"),
 ]
 Resume = Annotated[
     bool, flag(RUN, "--resume", "Go on with the interrupted run in --out, if there is one.")

@@ -5,17 +5,17 @@ from __future__ import annotations
 import os
 import shlex
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from pydantic import BaseModel
 
-from prunella.cli.config import to_yaml
+from prunella.cli.config import resolve, to_yaml
 from prunella.core.errors import FileError, InputError, PrunellaError
-from prunella.files.atomic import read_text, write_atomically
+from prunella.files.atomic import write_atomically
 from prunella.files.stages import StageFiles
 
 CONFIG = "config.yaml"
@@ -37,16 +37,18 @@ def interruptible(advice: str) -> Iterator[None]:
 
 
 @contextmanager
-def run_in(directory: Path, *, command: str) -> Iterator[None]:
+def run_in(directory: Path, *, command: str, epochs: int) -> Iterator[None]:
     """Do the work of a run; whatever stops it, its directory stays only if it is of use.
 
     - Ctrl-C leaves the directory as soon as it holds a configuration, and says how to go on.
-    - A mistake in data, model or settings would come again, so a new run leaves nothing behind.
+    - A mistake in data, model or settings would come again, so a new run leaves nothing behind,
+      unless it is found when all training is done.
     - A failure to write (a full disk), or a bug, leaves the directory if results were stored.
 
     Args:
         directory: Of the run; made by whatever is written first.
         command: "train" or "prune", for the command that goes on.
+        epochs: Epochs of (re)training in all.
     """
     missing = [path for path in (directory, *directory.parents) if not path.exists()]
     fresh = not (directory / CONFIG).exists()
@@ -64,11 +66,16 @@ def run_in(directory: Path, *, command: str) -> Iterator[None]:
             if fresh:
                 _undo(directory, missing)
             raise
+        if not fresh:
+            raise  # a stored result is damaged, or the same command was typed before
         raise FileError(f"{error} The results so far are kept; go on with: {again}") from None
-    except PrunellaError:
-        if fresh:
+    except PrunellaError as error:
+        if fresh and not _training_done(directory, epochs):
             _undo(directory, missing)
-        raise
+        if not fresh or not _training_done(directory, epochs):
+            raise
+        kept = f"The trained network is kept; when the cause is mended, go on with: {again}"
+        raise type(error)(f"{error} {kept}") from None
     except BaseException:
         if fresh and not _has_results(directory):
             _undo(directory, missing)
@@ -127,20 +134,23 @@ def write_config(directory: Path, config: BaseModel) -> None:
 
 
 def check_same_config(directory: Path, config: BaseModel) -> None:
-    """Raise InputError, naming the differences, if a run was configured otherwise."""
+    """Raise InputError, naming the differences, if the run in a directory was configured otherwise.
+
+    Fields that the file lacks, because an older prunella wrote it, count as their defaults.
+    """
     path = directory / CONFIG
     if not path.exists():
         return
-    old, new = read_text(path).splitlines(), to_yaml(config).splitlines()
-    if old == new:
-        return
-    different = [line.strip() for line in new if line not in old]
-    was = [line.strip() for line in old if line not in new]
-    raise InputError(
-        f"{path}: the run to resume was configured otherwise (there: {', '.join(was) or 'less'}; "
-        f"now: {', '.join(different) or 'less'}); resume it with --config {path} and no other "
-        "options, or start anew in another directory."
-    )
+    old, new = (_flat(c.model_dump(mode="json")) for c in (resolve(type(config), path, {}), config))
+    names = [name for name in (*old, *new) if old.get(name) != new.get(name)]
+    if names:
+        differences = ", ".join(
+            f"{name} {old.get(name)}, now {new.get(name)}" for name in dict.fromkeys(names)
+        )
+        raise InputError(
+            f"{path}: the run to resume was configured otherwise ({differences}); resume it with "
+            f"--config {path} and no other options, or start anew in another directory."
+        )
 
 
 def stages_left(directory: Path) -> bool:
@@ -169,6 +179,11 @@ def _stop(directory: Path, again: str) -> NoReturn:
     ) from None
 
 
+def _training_done(directory: Path, epochs: int) -> bool:
+    checkpoint = StageFiles(directory).load_training()
+    return checkpoint is not None and checkpoint.epoch >= epochs
+
+
 def _has_results(directory: Path) -> bool:
     return any(directory.glob("*.safetensors"))
 
@@ -185,3 +200,11 @@ def _undo(directory: Path, missing: Sequence[Path]) -> None:
 def _remove_parts(directory: Path) -> None:
     for part in directory.glob(".*.part"):
         part.unlink(missing_ok=True)
+
+
+def _flat(data: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for name, value in data.items():
+        inner = _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {}
+        flat |= inner or {f"{prefix}{name}": value}
+    return flat

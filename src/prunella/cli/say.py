@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 from rich.console import Console
@@ -12,6 +13,7 @@ from prunella.core.results import Accuracies, Certificate, Latency
 from prunella.core.types import Cost
 from prunella.pipeline import PruneResult
 from prunella.plans import Plan
+from prunella.retrain import EpochRecord
 
 _BAR = 24  # cells
 _LABEL = 26  # columns of the first cell of a row
@@ -23,6 +25,8 @@ class Speaker:
     def __init__(self, *, quiet: bool) -> None:
         self.quiet = quiet
         self.console = Console(highlight=False)
+        # Tables are made for 80 columns; a narrower window breaks lines but loses nothing.
+        self.tables = Console(highlight=False, width=max(self.console.width, 80))
 
     def say(self, text: str) -> None:
         """A line of ordinary output."""
@@ -33,6 +37,14 @@ class Speaker:
         """The beginning of a stage."""
         if not self.quiet:
             self.console.print(f"[bold cyan]>[/] {escape(text)}")
+
+    def epoch(self, record: EpochRecord, *, epochs: int) -> None:
+        """The end of a pass over the training samples."""
+        learnt = f"  training accuracy {100 * record.accuracy:.2f} %"
+        self.say(
+            f"  epoch {record.epoch:>{len(str(epochs))}} of {epochs}  loss {record.loss:.4f}"
+            f"{'' if math.isnan(record.accuracy) else learnt}"
+        )
 
     def files(self, written: dict[Path, str]) -> None:
         """The files that were written, one to a line."""
@@ -61,7 +73,7 @@ class Speaker:
             filled = round(_BAR * kept / group.size)
             bar = f"[cyan]{full * filled}[/][dim]{empty * (_BAR - filled)}[/]"
             table.add_row(escape(group.name), bar, f"{kept} of {group.size} channels")
-        self.console.print(table)
+        self.tables.print(table)
 
     def outcome(self, result: PruneResult) -> None:
         """All that a pruning run found."""
@@ -83,10 +95,10 @@ class Speaker:
             return
         before, after = cost
         table = Table(box=None, padding=(0, 1), header_style="bold")
-        table.add_column("", min_width=min(_LABEL, self.console.width // 3))
+        table.add_column("", min_width=_LABEL)
         for title in ("before", "after"):
             table.add_column(title, justify="right", no_wrap=True)
-        table.add_column("")
+        table.add_column("", no_wrap=True)
         for name, first, second in (
             ("parameters", before.params, after.params),
             ("multiply-adds", before.macs, after.macs),
@@ -105,13 +117,12 @@ class Speaker:
                 f"{drop:+.2f} points",
             )
         for row in latency:
-            slower = " (slower)" if round(row.speedup, 2) < 1 else ""
-            speed = f"{row.speedup:.2f} x as fast{slower}"
+            speed = f"{row.speedup:.2f} x as fast"
             table.add_row(
                 f"time for a batch of {row.batch}", _time(row.before), _time(row.after), speed
             )
             table.add_row("  quartiles", _quartiles(row.before), _quartiles(row.after), style="dim")
-        self.console.print(table)
+        self.tables.print(table)
         if latency:
             self.console.print(
                 f" Times are medians of {latency[0].runs} runs of each network, in turn.",
@@ -135,7 +146,7 @@ class Speaker:
         for name, value in known:
             table.add_row(f"accuracy {name}", f"{100 * value:.2f} %")
         self.console.print()
-        self.console.print(table)
+        self.tables.print(table)
 
     def certificate(self, certificate: Certificate | None) -> None:
         """The certificate in plain words."""
@@ -145,8 +156,13 @@ class Speaker:
 
 
 def _time(quartiles: tuple[float, float, float]) -> str:
-    return f"{1e3 * quartiles[1]:.2f} ms"
+    return f"{_milliseconds(quartiles[1])} ms"
 
 
 def _quartiles(quartiles: tuple[float, float, float]) -> str:
-    return f"{1e3 * quartiles[0]:.2f} to {1e3 * quartiles[2]:.2f}"
+    return f"{_milliseconds(quartiles[0])} to {_milliseconds(quartiles[2])}"
+
+
+def _milliseconds(seconds: float) -> str:
+    value = 1e3 * seconds
+    return f"{value:,.{0 if value >= 100 else 1 if value >= 10 else 2}f}"

@@ -8,10 +8,10 @@ from pydantic import BaseModel, ConfigDict, Field
 class Recipe(BaseModel):
     """Stochastic gradient descent with Nesterov momentum and one warm-up / cosine cycle.
 
-    The learning rate rises linearly over the first `warmup` share of the steps and then falls to
-    zero along a half cosine. With a teacher the loss is the mean squared difference of the two
-    networks' outputs (Ba and Caruana, "Do deep nets really need to be deep?", NeurIPS 2014), and
-    labels are not used.
+    The learning rate rises from a 25th of its highest value along a half cosine over the first
+    `warmup` share of the steps, and then falls to almost zero along another. With a teacher the
+    loss is the mean squared difference of the two networks' outputs (Ba and Caruana, "Do deep nets
+    really need to be deep?", NeurIPS 2014), and labels are not used.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

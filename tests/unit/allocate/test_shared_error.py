@@ -18,7 +18,7 @@ from prunella.core.errors import BudgetError, DataError
 from prunella.core.types import ChannelScores
 from prunella.sampling import expected_unique, probabilities, sample_complexity
 
-WIDTHS = (12, 20, 9)
+WIDTHS = (15, 23, 14)
 
 
 def network(widths=WIDTHS):
@@ -43,7 +43,7 @@ def scores_of(graph, *, seed=0, factor=None, sums=100):
     return ChannelScores(method="pfp", by_group=values, sums=dict.fromkeys(values, sums))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(
     kind=st.sampled_from([Params, Flops]),
     fraction=st.floats(0.02, 0.98),
@@ -82,7 +82,7 @@ def test_more_budget_never_takes_a_channel_away(a, b, seed):
 def test_larger_total_sensitivity_keeps_more():
     graph = graph_of((16, 16, 16))
     plain = scores_of(graph)
-    same = {name: plain["0"] for name in plain}
+    same = dict.fromkeys(plain, plain["0"])
     equal = ChannelScores(method="pfp", by_group=same, sums=plain.sums)
     steep = ChannelScores(method="pfp", by_group={**same, "2": same["2"] * 20}, sums=plain.sums)
     before = shared_error(graph, equal, Params(0.5))
@@ -107,7 +107,7 @@ def test_agrees_with_a_search_over_a_fine_grid_of_errors():
         return kept
 
     # From small errors to large: the first that fits is what bisection must find.
-    grid = [math.exp(-2 + 14 * i / 20_000) for i in range(20_000)]
+    grid = [math.exp(-2 + 14 * i / 8_000) for i in range(8_000)]
     for fraction in (0.2, 0.45, 0.7):
         target = fraction * model.full.params
         best = next(kept for kept in map(counts, grid) if model.cost(kept).params <= target)
@@ -128,7 +128,7 @@ def test_uniform_is_one_fraction():
 
 @pytest.mark.parametrize("multiple", [1, 4, 8])
 @pytest.mark.parametrize("kind", [Params, Flops])
-@pytest.mark.parametrize("widths", [(12, 20, 9), (33, 7, 61), (250, 1, 2), (3, 2, 2)])
+@pytest.mark.parametrize("widths", [(12, 20, 9), (33, 7, 61), (250, 1, 10), (9, 2, 17)])
 def test_the_value_named_in_the_error_can_be_asked_for(widths, kind, multiple):
     graph = graph_of(widths)
     scores = scores_of(graph)
@@ -169,6 +169,12 @@ def test_a_multiple_that_leaves_nothing_to_remove():
     assert "Params(1)" not in str(caught.value)
 
 
+def test_with_a_multiple_a_group_may_stay_whole():
+    graph = graph_of((160, 9, 15))
+    found = uniform(graph, Params(0.97), multiple=8)
+    assert dict(found.kept) == {"0": 152, "2": 9, "4": 15}
+
+
 def test_groups_no_larger_than_the_multiple_stay_whole():
     graph = graph_of((64, 6, 64))
     found = shared_error(graph, scores_of(graph), Params(0.5), multiple=8)
@@ -178,7 +184,7 @@ def test_groups_no_larger_than_the_multiple_stay_whole():
 def test_all_scores_zero_is_an_error():
     graph = graph_of()
     scores = scores_of(graph, factor={"2": 0.0})
-    with pytest.raises(DataError, match=r"group '2' \(20 channels\): every sensitivity is 0"):
+    with pytest.raises(DataError, match=r"group '2' \(23 channels\): every sensitivity is 0"):
         shared_error(graph, scores, Params(0.5))
 
 

@@ -363,8 +363,17 @@ def test_a_wrong_cut_is_noticed(monkeypatch, fault):
 
 
 def test_outputs_that_are_not_numbers_are_no_match():
-    small, expected = [torch.tensor([1.0, float("nan")])], [torch.tensor([1.0, 2.0])]
-    assert verification.relative_difference(small, expected) == float("inf")
+    nan, inf = float("nan"), float("inf")
+    for a, b, difference in (
+        ([1.0, nan], [1.0, 2.0], inf),
+        ([1.0, 2.0], [1.0, nan], inf),
+        ([1.0, inf], [1.0, -inf], inf),
+        ([1.0, nan, inf], [2.0, nan, inf], 0.5),  # the original itself has none there
+        ([0.0, 0.25], [0.0, 0.0], 0.25),
+        ([nan, inf], [nan, inf], inf),  # says nothing
+    ):
+        found = verification.relative_difference([torch.tensor(a)], [torch.tensor(b)])
+        assert found == difference
     assert verification.relative_difference([torch.zeros(2)], [torch.zeros(3)]) == float("inf")
     assert verification.relative_difference([torch.ones(2)], [torch.full((2,), 2.0)]) == 0.5
 

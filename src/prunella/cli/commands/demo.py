@@ -75,6 +75,7 @@ def demo(
             progress=progress,
             on_stage=speaker.stage,
         )
+        speaker.stage("writing the results")
         config = to_yaml(SETTINGS)
         write_atomically(directory / CONFIG, config)
         written = write_outcome(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, final
 
 import torch
 import typer
@@ -24,9 +24,11 @@ from prunella.cli.rundir import (
 )
 from prunella.cli.samples import divide
 from prunella.cli.say import Speaker
+from prunella.core.types import ChannelScores
 from prunella.files import load_weights
 from prunella.files.stages import StageFiles
 from prunella.pipeline import prune as prune_network
+from prunella.retrain import Checkpoint
 from prunella.select import METHODS
 from prunella.select import method as method_named
 from prunella.terminal import progress_for_people
@@ -69,7 +71,8 @@ def prune(
         o.option(
             o.SIZE,
             "NAME",
-            "; ".join(f"{m.name}: {m.summary}" for m in METHODS.values()) + ". [default: pfp]",
+            "; ".join(f"{m.name}: {m.summary}" for m in METHODS.values()) + ".",
+            default=o.default_of(PruneConfig, "method"),
         ),
     ] = None,
     multiple: Annotated[
@@ -77,23 +80,45 @@ def prune(
         o.option(
             o.SIZE,
             "N",
-            "Keep multiples of this many channels; 8 suits CPUs, 1 is finest. [default: 8]",
+            "Keep multiples of this many channels; 8 suits CPUs, 1 is finest.",
+            default=o.default_of(PruneConfig, "multiple"),
         ),
     ] = None,
     calibration_samples: Annotated[
         int | None,
-        o.option(o.SIZE, "N", "Training samples that score the channels. [default: 256]"),
+        o.option(
+            o.SIZE,
+            "N",
+            "Training samples that score the channels.",
+            default=o.default_of(PruneConfig, "calibration_samples"),
+        ),
     ] = None,
     epochs: Annotated[
         int | None,
-        o.option(o.TRAINING, "N", "Passes of retraining after the cut; 0 for none. [default: 5]"),
+        o.option(
+            o.TRAINING,
+            "N",
+            "Passes of retraining after the cut; 0 for none.",
+            default=o.default_of(PruneConfig, "recipe.epochs"),
+        ),
     ] = None,
     learning_rate: Annotated[
-        float | None, o.option(o.TRAINING, "RATE", "Highest learning rate. [default: 0.02]")
+        float | None,
+        o.option(
+            o.TRAINING,
+            "RATE",
+            "Highest learning rate.",
+            default=o.default_of(PruneConfig, "recipe.learning_rate"),
+        ),
     ] = None,
     retraining_samples: Annotated[
         int | None,
-        o.option(o.TRAINING, "N", "At most so many training samples. [default: 10000]"),
+        o.option(
+            o.TRAINING,
+            "N",
+            "At most so many training samples.",
+            default=o.default_of(PruneConfig, "retraining_samples"),
+        ),
     ] = None,
     certification_samples: o.CertificationSamples = None,
     alpha: o.Alpha = None,
@@ -133,7 +158,7 @@ def prune(
         speaker.files(outcome_files(directory))
         return
     progress = progress_for_people(quiet=quiet)
-    with run_in(directory, command="prune"):
+    with run_in(directory, command="prune", epochs=settings.recipe.epochs):
         parts = divide(
             settings,
             calibration=settings.calibration_samples,
@@ -165,9 +190,10 @@ def prune(
             delta=settings.delta,
             seed=settings.seed,
             progress=progress,
-            stages=stages,
+            stages=_SpokenStages(stages, speaker, epochs=settings.recipe.epochs),
             on_stage=speaker.stage,
         )
+        speaker.stage("writing the results")
         written = write_outcome(
             directory,
             result,
@@ -178,3 +204,32 @@ def prune(
         stages.clear()
     speaker.outcome(result)
     speaker.files(written)
+
+
+@final
+class _SpokenStages:
+    """Keeps the results of the stages, and says how far the retraining has come."""
+
+    def __init__(self, files: StageFiles, speaker: Speaker, *, epochs: int) -> None:
+        self.files = files
+        self.speaker = speaker
+        self.epochs = epochs
+
+    def save_scores(self, scores: ChannelScores) -> None:
+        self.files.save_scores(scores)
+
+    def load_scores(self) -> ChannelScores | None:
+        scores = self.files.load_scores()
+        if scores is not None:
+            self.speaker.say("  done before the interruption")
+        return scores
+
+    def save_training(self, checkpoint: Checkpoint) -> None:
+        self.files.save_training(checkpoint)
+        self.speaker.epoch(checkpoint.records[-1], epochs=self.epochs)
+
+    def load_training(self) -> Checkpoint | None:
+        checkpoint = self.files.load_training()
+        if checkpoint is not None:
+            self.speaker.say(f"  {checkpoint.epoch} of {self.epochs} epochs done before")
+        return checkpoint

@@ -27,7 +27,7 @@ def report(
     ],
     out: Annotated[
         Path | None,
-        o.option(o.RUN, "FILE", "The HTML file. [default: report.html beside report.json]"),
+        o.option(o.RUN, "FILE", "The HTML file.", default="report.html beside report.json"),
     ] = None,
     quiet: o.Quiet = False,
 ) -> None:

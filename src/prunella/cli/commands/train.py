@@ -49,13 +49,28 @@ def train(
     data_dir: o.DataDir = None,
     download: o.Download = None,
     epochs: Annotated[
-        int | None, o.option(o.TRAINING, "N", "Passes over the training samples. [default: 20]")
+        int | None,
+        o.option(
+            o.TRAINING,
+            "N",
+            "Passes over the training samples.",
+            default=o.default_of(TrainConfig, "recipe.epochs"),
+        ),
     ] = None,
     learning_rate: Annotated[
-        float | None, o.option(o.TRAINING, "RATE", "Highest learning rate. [default: 0.1]")
+        float | None,
+        o.option(
+            o.TRAINING,
+            "RATE",
+            "Highest learning rate.",
+            default=o.default_of(TrainConfig, "recipe.learning_rate"),
+        ),
     ] = None,
     batch_size: Annotated[
-        int | None, o.option(o.TRAINING, "N", "Samples in a batch. [default: 128]")
+        int | None,
+        o.option(
+            o.TRAINING, "N", "Samples in a batch.", default=o.default_of(TrainConfig, "batch_size")
+        ),
     ] = None,
     seed: o.Seed = None,
     config: o.Config = None,
@@ -85,7 +100,7 @@ def train(
         speaker.files(written)
         return
     progress = progress_for_people(quiet=quiet)
-    with run_in(directory, command="train"):
+    with run_in(directory, command="train", epochs=settings.recipe.epochs):
         samples = read_split(settings, "train", progress)
         held_out = read_split(settings, "test", progress)
         torch.manual_seed(settings.seed)
@@ -95,12 +110,9 @@ def train(
 
         def after_epoch(checkpoint: Checkpoint) -> None:
             stages.save_training(checkpoint)
-            record = checkpoint.records[-1]
-            speaker.say(
-                f"epoch {record.epoch:>3} of {settings.recipe.epochs}  loss {record.loss:.4f}  "
-                f"training accuracy {100 * record.accuracy:.2f} %"
-            )
+            speaker.epoch(checkpoint.records[-1], epochs=settings.recipe.epochs)
 
+        speaker.stage("training")
         records = fit(
             model,
             samples.loader(settings.batch_size, shuffle=True),
@@ -110,10 +122,11 @@ def train(
             on_epoch=after_epoch,
             progress=progress,
         )
+        speaker.stage("measuring accuracy")
         reached, count = accuracy(model, held_out.loader(500), progress=progress)
         _write(directory, model, records, reached, count)
         stages.clear()
-    speaker.say(f"test accuracy {100 * reached:.2f} % on {count:,} samples")
+    speaker.say(f"\ntest accuracy {100 * reached:.2f} % on {count:,} samples")
     speaker.files(written)
 
 

@@ -1,0 +1,260 @@
+"""Ctrl-C at any moment: whole files, a sentence on how to go on, and the same result in the end."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import shlex
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+from safetensors import safe_open
+
+from prunella.cli import outcome, say
+
+STAGES = ("tracing", "scoring", "cutting", "measuring accuracy", "repairing", "retraining",
+          "certifying", "measuring run times")  # fmt: skip
+WHOLE = {"config.yaml", "scores.safetensors", "training.safetensors"}
+
+
+@pytest.fixture
+def slow(asked, workplace) -> list[str]:
+    """`prune` on a network that can be made slow, with four epochs."""
+    (workplace / "base.yaml").write_text(
+        "latency_batches: [1]\nrecipe: {epochs: 4, learning_rate: 0.05, shift: 1}\n"
+    )
+    result = [*asked, "--config", "base.yaml"]
+    result[result.index("own_nets:net")] = "own_nets:slow"
+    place = result.index("--epochs")
+    return result[:place] + result[place + 2 :]
+
+
+def findings(directory: Path) -> dict[str, object]:
+    """All that a run found, to the last bit; without times and dates."""
+    with safe_open(directory / "pruned.safetensors", framework="pt") as file:
+        plan = file.metadata()["plan"]
+        tensors = {n: file.get_tensor(n).numpy().tobytes() for n in file.keys()}  # noqa: SIM118
+    report = json.loads((directory / "report.json").read_text())
+    certificate = json.loads((directory / "certificate.json").read_text())
+    found = {name: report[name] for name in ("accuracy", "layers", "before", "after", "training")}
+    return {"plan": plan, "tensors": tensors, "certificate": certificate, **found}
+
+
+def how_to_go_on(said_in: str) -> list[str]:
+    """The arguments of the command that the message gives."""
+    assert "go on with: " in said_in, said_in
+    words = shlex.split(said_in.split("go on with: ")[1])
+    return words[words.index("prunella") + 1 :]
+
+
+def interrupt_soon(delay: float) -> None:
+    """Press Ctrl-C for the main thread, a little later, wherever it then is."""
+    main = threading.main_thread().ident
+    threading.Timer(delay, signal.pthread_kill, (main, signal.SIGINT)).start()
+
+
+def interrupt_in(monkeypatch, name: str, times: int = 1) -> None:
+    """Press Ctrl-C soon after a stage began, while each pass of the network takes long."""
+    import own_nets
+
+    begin = say.Speaker.stage
+
+    def stage(self, text: str) -> None:
+        begin(self, text)
+        if text.startswith(name):
+            own_nets.pause = 0.1
+            interrupt_soon(0.02)
+
+    monkeypatch.setattr(own_nets, "pause", 0.0)
+    monkeypatch.setattr(say.Speaker, "stage", stage)
+
+
+@pytest.fixture
+def unbroken(prunella, slow) -> dict[str, object]:
+    assert prunella(*slow, "--out", "unbroken").code == 0
+    return findings(Path("unbroken"))
+
+
+def test_these_are_all_stages(prunella, slow):
+    said = prunella(*slow, "--out", "run")
+    begun = [line[2:] for line in said.out.splitlines() if line.startswith("> ")]
+    assert begun.pop() == "writing the results"
+    assert len(begun) == len(STAGES)
+    assert all(text.startswith(name) for text, name in zip(begun, STAGES, strict=True))
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_interrupted_stage(prunella, slow, unbroken, workplace, monkeypatch, name):
+    with monkeypatch.context() as patch:
+        interrupt_in(patch, name)
+        said = prunella(*slow, "--out", "run")
+    assert said.code == 130
+    assert name in said.out.splitlines()[-1]
+    assert said.err.startswith("Interrupted. ")
+    assert said.err.count("\n") == 1
+    left = {p.name for p in (workplace / "run").iterdir()}
+    assert "config.yaml" in left
+    assert left <= WHOLE
+    assert prunella(*how_to_go_on(said.err)).code == 0
+    assert findings(workplace / "run") == unbroken
+    assert "--resume" not in json.loads((workplace / "run" / "report.json").read_text())["command"]
+    assert not left - {"config.yaml"} & {p.name for p in (workplace / "run").iterdir()}
+
+
+def test_interrupted_twice_and_resumed_twice(prunella, slow, unbroken, workplace, monkeypatch):
+    for name in ("scoring", "certifying"):
+        with monkeypatch.context() as patch:
+            interrupt_in(patch, name)
+            said = prunella(*slow, "--out", "run", "--resume")
+        assert said.code == 130
+    assert prunella(*how_to_go_on(said.err)).code == 0
+    assert findings(workplace / "run") == unbroken
+
+
+def test_interrupted_before_anything_was_written(prunella, slow, workplace, monkeypatch):
+    import own_nets
+
+    def samples(split):
+        signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(own_nets, "samples", samples)
+    said = prunella(*slow, "--out", "deep/run")
+    assert said.code == 130
+    assert said.err == "Interrupted. Nothing was written; run the same command again.\n"
+    assert not (workplace / "deep").exists()
+
+
+def test_interrupted_while_a_file_is_written(prunella, slow, workplace, monkeypatch):
+    """Not a part of a file stays, not even one whose own tidying up was disturbed."""
+    from prunella.files.stages import StageFiles
+
+    def save_scores(self, scores):
+        (self.directory / ".scores.safetensors.x1.part").write_text("half")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(StageFiles, "save_scores", save_scores)
+    assert prunella(*slow, "--out", "run").code == 130
+    assert [p.name for p in (workplace / "run").iterdir()] == ["config.yaml"]
+
+
+def test_interrupted_between_the_files_of_the_result(
+    prunella, slow, unbroken, workplace, monkeypatch
+):
+    """What was written is whole, but only the last file, the report, makes the run finished."""
+
+    def render(_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(outcome, "render", render)
+        said = prunella(*slow, "--out", "run")
+    assert said.code == 130
+    assert findings(workplace / "run") == unbroken
+    said = prunella(*how_to_go_on(said.err))
+    assert said.code == 0
+    assert "4 of 4 epochs done before" in said.out
+    assert (workplace / "run" / "report.html").exists()
+    assert findings(workplace / "run") == unbroken
+
+
+@pytest.mark.parametrize("command", ["certify", "report", "data", "demo"])
+def test_interrupted_other_commands(prunella, asked, weights, workplace, monkeypatch, command):
+    assert prunella(*asked, "--out", "run").code == 0
+    inner = {"certify": "certify_networks", "report": "render", "data": "read_split",
+             "demo": "prune"}[command]  # fmt: skip
+
+    def press(*_, **__):
+        raise KeyboardInterrupt
+
+    module = importlib.import_module(f"prunella.cli.commands.{command}")
+    monkeypatch.setattr(module, inner, press)
+    arguments = {
+        "certify": ["--network", "own_nets:net", "--weights", weights, "--data", "own_nets:samples",
+                    "--pruned", "run/pruned.safetensors", "--certification-samples", "50",
+                    "--out", "new/c.json"],
+        "report": ["run", "--out", "new/r.html"],
+        "data": ["bundled"],
+        "demo": ["--out", "new/demo"],
+    }[command]  # fmt: skip
+    said = prunella(command, *arguments)
+    assert said.code == 130
+    assert said.err.startswith("Interrupted. ")
+    assert "again" in said.err
+    assert not (workplace / "new").exists()
+
+
+# In processes of their own
+
+
+def start(arguments: list[str], environment: dict[str, str], pause: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "prunella", *arguments],
+        env={**environment, "PAUSE": pause},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def wait_for(process: subprocess.Popen[str], text: str) -> None:
+    assert process.stdout is not None
+    for line in process.stdout:
+        if text in line:
+            return
+    pytest.fail(f"{text!r} was never said; {process.communicate()[1]}")
+
+
+def test_ctrl_c_in_the_second_epoch_of_retraining(prunella, slow, unbroken, workplace, environment):
+    process = start([*slow, "--out", "run"], environment, pause="0.05")
+    wait_for(process, "epoch 1 of 4")
+    for _ in range(2):  # a hasty user
+        process.send_signal(signal.SIGINT)
+        time.sleep(0.02)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert err.startswith("Interrupted. ")
+    assert err.count("\n") == 1
+    assert {p.name for p in (workplace / "run").iterdir()} == WHOLE
+    said = prunella(*how_to_go_on(err))
+    assert said.code == 0
+    assert "1 of 4 epochs done before" in said.out
+    assert findings(workplace / "run") == unbroken
+
+
+def test_ctrl_c_in_train(prunella, workplace, environment):
+    asked = ["train", "--network", "own_nets:slow", "--data", "own_nets:samples", "--epochs", "3",
+             "--batch-size", "50"]  # fmt: skip
+    assert prunella(*asked, "--out", "unbroken").code == 0
+    process = start([*asked, "--out", "run"], environment, pause="0.05")
+    wait_for(process, "epoch 1 of 3")
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert {p.name for p in (workplace / "run").iterdir()} == {
+        "config.yaml", "training.safetensors",
+    }  # fmt: skip
+    assert prunella(*how_to_go_on(err)).code == 0
+    first, second = (workplace / n / "weights.safetensors" for n in ("unbroken", "run"))
+    assert first.read_bytes() == second.read_bytes()
+    epochs = [
+        json.loads(p.with_name("metrics.json").read_text())["epochs"] for p in (first, second)
+    ]
+    assert epochs[0] == epochs[1]
+
+
+def test_pipe_that_closes_early(slow, workplace, environment):
+    """`prunella prune ... | head -1` ends without a traceback, and the run can go on."""
+    process = start([*slow, "--out", "run"], environment, pause="0")
+    wait_for(process, "tracing")
+    assert process.stdout is not None
+    process.stdout.close()
+    assert process.stderr is not None
+    assert "Traceback" not in process.stderr.read()
+    process.stderr.close()
+    assert process.wait(timeout=60) == 1
+    assert not list(workplace.rglob("*.part"))
