@@ -33,7 +33,7 @@ from prunella.pipeline import PruneResult, prune
 from prunella.plans import Plan
 from prunella.plans import make_plan as plan
 from prunella.retrain import Recipe, fit, reestimate_batchnorm
-from prunella.select import METHODS, register_method
+from prunella.select import METHODS, Selection, register_method
 from prunella.sensitivity import sensitivities
 
 __all__ = [
@@ -56,6 +56,7 @@ __all__ = [
     "PruneResult",
     "PrunellaError",
     "Recipe",
+    "Selection",
     "SurgeryError",
     "__version__",
     "accuracy",

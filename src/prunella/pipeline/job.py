@@ -96,8 +96,8 @@ def prune(
 ) -> PruneResult:
     """Make a trained network small and certify how far the small one can be trusted.
 
-    Trace, score, plan, cut, re-estimate batch norm, retrain towards the original's outputs,
-    certify.
+    Trace, score, plan, cut, repair (least squares and batch norm, or batch norm alone where that
+    is better on held-out calibration samples), retrain towards the original's outputs, certify.
     The given model is not changed.
 
     Args:

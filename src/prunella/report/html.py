@@ -13,8 +13,8 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
-from prunella import __version__
 from prunella.core.results import LayerReport, Report
+from prunella.core.version import __version__
 from prunella.report import units, words
 from prunella.report.figures import accuracy_figure, latency_figure, training_figure
 from prunella.report.layers import layer_figures, score_figures

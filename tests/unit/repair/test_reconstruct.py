@@ -61,7 +61,7 @@ def test_infinite_ridge_changes_nothing_and_mild_one_lowers_the_error():
     model = prunella.networks.lenet5().eval()
     x = torch.randn(64, 1, 28, 28)
     fresh = torch.randn(64, 1, 28, 28)
-    graph, plan = plan_without(model, x[:1], set(range(10)))
+    _, plan = plan_without(model, x[:1], set(range(10)))
     plain = plan.apply(model).eval()
     stiff, _ = repaired(model, x[:1], set(range(10)), x, ridge=1e12)
     mild, solved = repaired(model, x[:1], set(range(10)), x)
