@@ -58,7 +58,7 @@ def interrupt_soon(delay: float) -> None:
     threading.Timer(delay, signal.pthread_kill, (main, signal.SIGINT)).start()
 
 
-def interrupt_in(monkeypatch, name: str, times: int = 1) -> None:
+def interrupt_in(monkeypatch, name: str) -> None:
     """Press Ctrl-C soon after a stage began, while each pass of the network takes long."""
     import own_nets
 
@@ -94,7 +94,8 @@ def test_interrupted_stage(prunella, slow, unbroken, workplace, monkeypatch, nam
         interrupt_in(patch, name)
         said = prunella(*slow, "--out", "run")
     assert said.code == 130
-    assert name in said.out.splitlines()[-1]
+    begun = [line[2:] for line in said.out.splitlines() if line.startswith("> ")]
+    assert begun[-1].startswith(name)
     assert said.err.startswith("Interrupted. ")
     assert said.err.count("\n") == 1
     left = {p.name for p in (workplace / "run").iterdir()}
@@ -120,7 +121,7 @@ def test_interrupted_before_anything_was_written(prunella, slow, workplace, monk
     import own_nets
 
     def samples(split):
-        signal.raise_signal(signal.SIGINT)
+        raise KeyboardInterrupt
 
     monkeypatch.setattr(own_nets, "samples", samples)
     said = prunella(*slow, "--out", "deep/run")
@@ -186,6 +187,21 @@ def test_interrupted_other_commands(prunella, asked, weights, workplace, monkeyp
     assert said.err.startswith("Interrupted. ")
     assert "again" in said.err
     assert not (workplace / "new").exists()
+
+
+def test_a_hasty_second_ctrl_c_does_not_disturb_the_tidying_up(monkeypatch):
+    from prunella.cli import main
+
+    now = 100.0
+    monkeypatch.setattr(main.time, "monotonic", lambda: now)
+    press = main._Interrupts()
+    with pytest.raises(KeyboardInterrupt):
+        press(signal.SIGINT, None)
+    for now in (100.0, 100.5, 101.2):  # noqa: B007
+        press(signal.SIGINT, None)
+    now = 103.0
+    with pytest.raises(KeyboardInterrupt):  # somebody who waited means it
+        press(signal.SIGINT, None)
 
 
 # In processes of their own

@@ -141,7 +141,7 @@ def _rounded(wanted: float, size: int, multiple: int) -> int:
     """Nearest multiple or the whole group, at least one multiple, at most the size."""
     if size <= multiple:
         return size if multiple > 1 else 1
-    count = min(size, multiple * max(1, int(np.floor(wanted / multiple + 0.5))))
+    count = multiple * max(1, int(np.floor(wanted / multiple + 0.5)))
     return size if size - wanted < abs(count - wanted) else count
 
 

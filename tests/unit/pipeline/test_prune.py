@@ -266,7 +266,7 @@ class Interrupted:
     """Keeps stages in memory, and stops after a given number of epochs."""
 
     def __init__(self, epochs):
-        self.epochs, self.scores, self.checkpoint = epochs, None, None
+        self.epochs, self.scores, self.checkpoint, self.saved = epochs, None, None, []
 
     def save_scores(self, scores):
         self.scores = scores
@@ -276,6 +276,7 @@ class Interrupted:
 
     def save_training(self, checkpoint):
         self.checkpoint = checkpoint
+        self.saved.append(checkpoint.epoch)
         if checkpoint.epoch == self.epochs:
             raise KeyboardInterrupt
 
@@ -301,6 +302,7 @@ def test_interrupted_run_goes_on_to_the_same_network(trained, sets):
     assert stages.checkpoint.epoch == 1
     stages.epochs = None
     again = run(stages)
+    assert stages.saved == [1, 2]  # no epoch was run twice
     assert again.training == whole.training
     assert same(state(again.model), state(whole.model))
 
