@@ -44,6 +44,8 @@ def find_network(name: str) -> Callable[..., Any]:
         factory = load_object(path, what="network", given=name)
     elif name.startswith("timm:"):
         create = load_object("timm:create_model", what="network", given=name)
+        if not load_object("timm:is_model", what="network", given=name)(name.partition(":")[2]):
+            raise InputError(f"network {name!r}: timm has no model of that name.")
         return lambda **keywords: create(name.partition(":")[2], **keywords)
     else:
         factory = load_object(name, what="network")

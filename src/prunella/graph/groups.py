@@ -106,11 +106,26 @@ def _name(members: tuple[Member, ...]) -> str:
 
 
 def _distinct_names(groups: list[ChannelGroup]) -> tuple[ChannelGroup, ...]:
-    """Groups cut from one layer's channels are told apart by their first channel."""
-    count = Counter(group.name for group in groups)
-    return tuple(
-        replace(group, name=f"{group.name}[{int(_namesake(group.members).indices[0, 0])}:]")
-        if count[group.name] > 1
-        else group
-        for group in groups
-    )
+    """Groups of one name are told apart by tensor and first channel, then by their place."""
+    for suffix in (_first_channel, _tensor_and_channel):
+        count = Counter(group.name for group in groups)
+        groups = [
+            replace(group, name=suffix(group)) if count[group.name] > 1 else group
+            for group in groups
+        ]
+    seen: Counter[str] = Counter()
+    named = []
+    for group in groups:
+        seen[group.name] += 1
+        again = seen[group.name]
+        named.append(group if again == 1 else replace(group, name=f"{group.name} #{again}"))
+    return tuple(named)
+
+
+def _first_channel(group: ChannelGroup) -> str:
+    return f"{group.name}[{int(_namesake(group.members).indices[0, 0])}:]"
+
+
+def _tensor_and_channel(group: ChannelGroup) -> str:
+    member = _namesake(group.members)
+    return f"{member.tensor} axis {member.axis}[{int(member.indices[0, 0])}:]"

@@ -58,9 +58,16 @@ class Labels:
         return torch.arange(block.first, block.first + block.size)
 
     def play(self, tensor: str, axis: int, role: Role) -> Tensor:
-        """Labels of an axis that plays a role; the first role seen is the one reported."""
-        self.roles.setdefault((tensor, axis), role)
-        return self.axis(tensor, axis)
+        """Labels of an axis that plays a role.
+
+        An axis that makes channels in one place and reads them in another (a tied autoencoder) is
+        frozen: it could not be masked for one use without the other.
+        """
+        labels = self.axis(tensor, axis)
+        known = self.roles.setdefault((tensor, axis), role)
+        if {known, role} == {"producer", "consumer"}:
+            self.freeze(labels, f"{tensor!r} both makes and reads these channels")
+        return labels
 
     def along(self, view: View, axis: int, size: int) -> Tensor | None:
         """Labels along one axis of a view of a stored tensor; None for an axis of its own."""

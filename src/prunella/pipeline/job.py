@@ -74,6 +74,7 @@ def _say_nothing(_: str) -> None:
     """Nobody listens."""
 
 
+@torch.random.fork_rng()
 def prune(
     model: nn.Module,
     calibration: Iterable[object],
@@ -128,6 +129,12 @@ def prune(
             certification samples that are also used for calibration or retraining are refused
             before any work is done with them.
     """
+    _refuse_iterators(
+        calibration=calibration,
+        certification=certification,
+        evaluation=evaluation,
+        retraining=retraining,
+    )
     bars = progress if progress is not None else progress_for_people()
     kept = stages if stages is not None else NoStages()
     retraining = retraining if retraining is not None else calibration
@@ -193,6 +200,16 @@ def prune(
         training=records,
         difference=difference,
     )
+
+
+def _refuse_iterators(**loaders: Iterable[object] | None) -> None:
+    """Each loader is read several times; an iterator would be empty from the second time on."""
+    for name, loader in loaders.items():
+        if loader is not None and iter(loader) is loader:
+            raise DataError(
+                f"{name} is an iterator, which can be read only once; give a DataLoader or a list "
+                "of batches."
+            )
 
 
 def first_sample(loader: Iterable[object]) -> Tensor:

@@ -266,6 +266,44 @@ def test_padded_shortcut_freezes_only_what_meets_the_padding():
     assert small.b.out_channels == 4
 
 
+def test_transposed_convolution_is_counted_to_the_unit():
+    model = nn.Sequential(
+        nn.Conv2d(3, 6, 1), nn.ReLU(), nn.ConvTranspose2d(6, 4, 3, stride=2), nn.ReLU(),
+        nn.Conv2d(4, 2, 1),
+    )  # fmt: skip
+    graph, _ = halved(model, IMAGE)
+    assert graph.other_macs == 0
+    assert names(graph) == ["0", "2"]
+
+
+def test_tied_autoencoder_is_frozen():
+    model = Net(
+        lambda m, x: (F.linear(torch.sigmoid(m.e(x)), m.e.weight.t()), m.head(m.e(x))),
+        e=nn.Linear(6, 4),
+        head=nn.Linear(4, 3),
+    )
+    graph = prunella.trace(model, torch.randn(2, 6))
+    (group,) = (g for g in graph.groups if ("e.weight", 0, "producer") in members(graph, g.name))
+    assert "both makes and reads" in group.reason
+
+
+def test_layers_without_modules_have_names_of_their_own():
+    class Bare(nn.Module):
+        def __init__(self):
+            super().__init__()
+            shapes = ((6, 4), (5, 6), (2, 5))
+            self.w = nn.ParameterList(torch.randn(shape) for shape in shapes)
+
+        def forward(self, x):
+            for w in self.w[:-1]:
+                x = F.relu(F.linear(x, w))
+            return F.linear(x, self.w[2])
+
+    graph, _ = halved(Bare(), torch.randn(1, 4))
+    assert len({g.name for g in graph.groups}) == len(graph.groups)
+    assert len(graph.prunable) == 2
+
+
 def test_nothing_of_the_model_changes():
     model = prunella.networks.resnet20()
     model.train()

@@ -22,11 +22,11 @@ def contract(call: Call, labels: Labels) -> None:
     if found.weight.numel() != labels.stored.tensors[found.name].numel():
         freeze_all(call, labels, "a weight of which only a part is used")
         return
-    out_shape = call.out.shape
-    channels = out_shape[found.channel_axis]
-    per_channel = math.prod(out_shape) // channels
-    # Each weight meets every output position of its own channel once.
-    labels.use(found.name, per_channel)
+    channels = call.out.shape[found.channel_axis]
+    # Each weight meets every output position of its own channel once; in a transposed
+    # convolution, which spreads its inputs out, every input position.
+    spread = found.inputs if found.transposed else call.out
+    labels.use(found.name, math.prod(spread.shape) // spread.shape[found.channel_axis])
     if found.groups == 1:
         _dense(call, found, labels)
     elif found.weight.shape[1] == 1 and not found.transposed and _one_to_one(found, channels):
