@@ -464,8 +464,17 @@ def test_a_mistake_found_after_the_training_keeps_it(prunella, asked, workplace,
     assert (workplace / "run" / "report.html").exists()
 
 
-def test_a_mistake_found_during_the_training_leaves_nothing(prune):
+def test_a_mistake_found_during_the_training_leaves_nothing(prune, monkeypatch):
+    from prunella.cli import say
+    from prunella.core.errors import DataError
+
     prune("the training loss became", "lower the learning rate", learning_rate=1e30)
+
+    def fail(*_, **__):
+        raise DataError("the training loss became nan.")
+
+    monkeypatch.setattr(say.Speaker, "epoch", fail)  # after the first of two epochs
+    prune("the training loss became nan.", epochs=2)
 
 
 def test_a_bug_keeps_its_traceback_and_the_results_so_far(prunella, asked, workplace, monkeypatch):

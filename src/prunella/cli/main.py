@@ -30,7 +30,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 _COMMANDS = (
-    ("demo", demo.demo, demo.EXAMPLES, "See it work in a minute, on bundled data."),
+    ("demo", demo.demo, demo.EXAMPLES, "See it work on bundled data, in about a minute."),
     ("train", train.train, train.EXAMPLES, "Train a network from scratch."),
     ("prune", prune.prune, prune.EXAMPLES, "Make a trained network small, with a certificate."),
     ("certify", certify.certify, certify.EXAMPLES, "Certify a small network on other samples."),
@@ -61,7 +61,8 @@ def _options(
 
 def run() -> None:
     """Run the command line; exit codes are 0 done, 1 not reached, 2 usage, 130 interrupted."""
-    signal.signal(signal.SIGINT, _Interrupts())
+    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:  # as in the background of a script
+        signal.signal(signal.SIGINT, _Interrupts())
     code = main(sys.argv[1:])
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # everything is said; only the exit is left
     sys.exit(code)

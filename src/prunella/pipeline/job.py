@@ -269,6 +269,12 @@ def _used_samples(
 
 def _refuse_overlap(certification: Iterable[object], used: SampleIds, progress: Progress) -> None:
     found = sample_ids(certification, progress, "fingerprints of certification samples")
+    repeated = found.count - len(found.hashes)
+    if repeated:
+        raise DataError(
+            f"{repeated} of {found.count} certification samples repeat another one; the bounds of "
+            "a certificate need independent samples, so remove the duplicates."
+        )
     common = found.overlap(used)
     if common:
         raise DataError(

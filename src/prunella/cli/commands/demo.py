@@ -33,7 +33,7 @@ SETTINGS = PruneConfig(
     calibration_samples=256,
     retraining_samples=2_400,
     certification_samples=2_000,
-    recipe=Recipe(epochs=9, learning_rate=0.01, shift=2, flip=True),
+    recipe=Recipe(epochs=6, learning_rate=0.01, shift=2, flip=True),
 )
 
 EXAMPLES = examples("prunella demo", "prunella demo --out somewhere/else --quiet")
@@ -47,7 +47,7 @@ def demo(
     ] = Path("runs/demo"),
     quiet: o.Quiet = False,
 ) -> None:
-    """See a real network made small, in under a minute, on bundled data.
+    """See a real network made small, in about a minute, on bundled data.
 
     A ResNet-20 trained on Fashion-MNIST is pruned to at most 36 % of its parameters, retrained on
     2,400 bundled samples, certified on 2,000 others and judged on 2,000 more.
