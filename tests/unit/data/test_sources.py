@@ -460,7 +460,12 @@ def test_archive_with_other_content(member: bytes, tmp_path: Path) -> None:
     assert everything(tmp_path) == ["a.tar"]
 
 
-@pytest.mark.parametrize("raw", [b"", b"no archive", tar_of({"wanted": bytes(5000)})[:60]])
+# Named, because the archive holds the time and its bytes would not name the same test twice.
+@pytest.mark.parametrize(
+    "raw",
+    [b"", b"no archive", tar_of({"wanted": bytes(5000)})[:60]],
+    ids=["empty", "no archive", "cut off"],
+)
 def test_damaged_archive(raw: bytes, tmp_path: Path) -> None:
     (tmp_path / "a.tar").write_bytes(raw)
     with pytest.raises(FileError, match=r"a\.tar: cannot be unpacked"):
