@@ -9,6 +9,7 @@ from typing import Literal
 
 from torch import Tensor
 
+from prunella.core.inputs import Inputs
 from prunella.core.samples import SampleIds
 
 Role = Literal["producer", "carrier", "consumer"]
@@ -64,6 +65,11 @@ class ChannelGroup:
         prunable: Whether units may be removed.
         reason: Why not; "" if prunable.
         members: Where the units live.
+        balance: Groups with the same name here, unless it is empty, keep equal numbers of units:
+            they are parts that a split makes of one axis.
+        heads: Dotted names of the modules that treat the units as heads of attention.
+        exact: False where units share the statistics of a normalisation with others: then the
+            small network is not the masked one, and only shapes can be checked.
     """
 
     name: str
@@ -71,6 +77,9 @@ class ChannelGroup:
     prunable: bool
     reason: str
     members: tuple[Member, ...]
+    balance: str = ""
+    heads: tuple[str, ...] = ()
+    exact: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,15 +109,14 @@ class ChannelGraph:
         groups: Prunable and frozen groups, in the order in which the model makes the channels.
         tensors: All parameters and buffers of the model.
         other_macs: Multiply-adds between activations, which no stored tensor takes part in.
-        inputs: The example inputs the model was run on (tensors are copies), as positional
-            arguments.
+        inputs: The example inputs the model was run on; tensors are copies.
         model_type: Class name of the model, for messages.
     """
 
     groups: tuple[ChannelGroup, ...]
     tensors: tuple[StoredTensor, ...]
     other_macs: int
-    inputs: tuple[object, ...]
+    inputs: Inputs
     model_type: str
 
     @property

@@ -12,6 +12,7 @@ from torch import Tensor
 import prunella.core.budgets as budgets
 from prunella.core.budgets import Budget
 from prunella.core.errors import FileError, PrunellaError
+from prunella.core.inputs import Inputs
 from prunella.core.samples import SampleIds
 from prunella.core.types import ChannelGraph, ChannelGroup, Member, Role, StoredTensor
 from prunella.plans import Plan
@@ -73,7 +74,8 @@ def _graph_to_data(graph: ChannelGraph) -> dict[str, Any]:
     return {
         "model_type": graph.model_type,
         "other_macs": graph.other_macs,
-        "inputs": [_input_to_data(value) for value in graph.inputs],
+        "inputs": [_input_to_data(value) for value in graph.inputs.args],
+        "keywords": {key: _input_to_data(value) for key, value in graph.inputs.kwargs.items()},
         "tensors": [
             [t.name, list(t.shape), t.itemsize, t.is_parameter, t.uses] for t in graph.tensors
         ],
@@ -102,7 +104,10 @@ def _graph_from_data(data: dict[str, Any]) -> ChannelGraph:
     return ChannelGraph(
         model_type=data["model_type"],
         other_macs=data["other_macs"],
-        inputs=tuple(_input_from_data(value) for value in data["inputs"]),
+        inputs=Inputs(
+            args=tuple(_input_from_data(value) for value in data["inputs"]),
+            kwargs={key: _input_from_data(value) for key, value in data["keywords"].items()},
+        ),
         tensors=tensors,
         groups=tuple(
             ChannelGroup(

@@ -22,6 +22,7 @@ class Call:
         args: Positional arguments.
         kwargs: Keyword arguments.
         out: What it returned.
+        module: Dotted name of the innermost module that is running; "" for the model itself.
         where: Module and source line, for messages; computed on demand.
     """
 
@@ -30,6 +31,7 @@ class Call:
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
     out: Any
+    module: str
     where: Callable[[], str]
 
     def tensors(self) -> Iterator[Tensor]:

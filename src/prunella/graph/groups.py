@@ -5,66 +5,161 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from dataclasses import dataclass, replace
 
-import numpy as np
 import torch
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
+from torch import Tensor
 
 from prunella.core.types import ChannelGroup, Member, Role
-from prunella.graph.labels import Labels
-
-Signature = tuple[tuple[str, int, int], ...]  # (tensor, axis, positions of one unit), sorted
-
+from prunella.graph.labels import FIXED, Labels
+from prunella.graph.shapes import equal_parts, keep_shapes
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
-class _Unit:
-    """A class of tied labels: what must be removed together."""
+class _Kind:
+    """Classes of tied labels that own equally many positions of the same axes.
 
-    positions: dict[tuple[str, int], list[int]]  # (tensor, axis) -> positions
+    Attributes:
+        roots: (units,) the class of each unit, in the order of its positions.
+        members: (tensor, axis) and the positions of each unit, (units, k).
+        reason: Why they are frozen; "" if they are not.
+        binding: Why labels of one unit were tied along an axis, if they were.
+        exact: Whether removing one leaves the others as they are.
+    """
+
+    roots: Tensor
+    members: tuple[tuple[tuple[str, int], Tensor], ...]
     reason: str
-
-    @property
-    def signature(self) -> Signature:
-        return tuple((t, a, len(p)) for (t, a), p in self.positions.items())
+    binding: str
+    exact: bool
 
 
 def groups_of(labels: Labels) -> tuple[ChannelGroup, ...]:
     """Collect tied labels into units, and units with the same members into groups."""
     if not labels.axes:
         return ()
-    classes = _classes(labels)
-    units = _units(labels, classes)
-    alike: dict[tuple[Signature, str], list[_Unit]] = defaultdict(list)
-    for unit in units:
-        alike[unit.signature, unit.reason].append(unit)
-    groups = [_group(members, labels) for members in alike.values()]
-    return _distinct_names(groups)
+    keep_shapes(labels)
+    while True:
+        kinds = _kinds(labels)
+        linked = _linked(kinds, labels)
+        if linked is not None:
+            break
+        keep_shapes(labels)
+    heads = [(h.module, frozenset(labels.classes(h.labels).tolist())) for h in labels.heads]
+    groups = _distinct_names([_group(kind, labels, heads) for kind in kinds])
+    return _balanced(groups, linked)
 
 
-def _classes(labels: Labels) -> np.ndarray:
-    """Number of the connected class of each label; shape (count,)."""
-    ties = labels.ties
-    ones = np.ones(len(ties), dtype=np.int8)
-    matrix = coo_array((ones, (ties[:, 0], ties[:, 1])), shape=(labels.count, labels.count))
-    return np.asarray(connected_components(matrix, directed=False)[1])
+def _kinds(labels: Labels) -> list[_Kind]:
+    """Units by kind, in the order in which the model makes them."""
+    classes = labels.classes(torch.arange(1, labels.count))
+    blocks = labels.axes
+    sizes = torch.tensor([block.size for block in blocks])
+    block_of = torch.repeat_interleave(torch.arange(len(blocks)), sizes)
+    firsts = torch.tensor([block.first for block in blocks])
+    places = torch.arange(1, labels.count) - firsts[block_of]
+    order = torch.argsort(classes * len(blocks) + block_of, stable=True)
+    owned = torch.split(block_of[order], torch.unique(classes, return_counts=True)[1].tolist())
+    at = torch.split(places[order], [len(part) for part in owned])
+    roots = torch.unique(classes).tolist()
+    notes = _notes(labels)
+    alike: dict[tuple[object, ...], list[int]] = defaultdict(list)
+    for unit, (root, part) in enumerate(zip(roots, owned, strict=True)):
+        alike[part.numpy().tobytes(), notes.of(root)].append(unit)
+    kinds = []
+    for (_, (reason, exact, _)), units in alike.items():
+        shape, counts = torch.unique(owned[units[0]], return_counts=True)
+        # In the order of the first tensor's positions: unit u means the same in every run.
+        table = torch.stack([at[unit] for unit in units])
+        rank = torch.argsort(table[:, 0])
+        table = table[rank]
+        members = tuple(
+            ((blocks[block].tensor, blocks[block].axis), positions)
+            for block, positions in zip(
+                shape.tolist(), table.split(counts.tolist(), dim=1), strict=True
+            )
+        )
+        found = torch.tensor([roots[unit] for unit in units])[rank]
+        kinds.append(
+            _Kind(
+                roots=found,
+                members=members,
+                reason=reason or _why_not([where for where, _ in members], labels),
+                binding=notes.bindings.get(int(found[0]), ""),
+                exact=exact,
+            )
+        )
+    return kinds
 
 
-def _units(labels: Labels, classes: np.ndarray) -> list[_Unit]:
-    reasons: dict[int, str] = {}
-    for label, reason in sorted(labels.frozen.items()):
-        reasons.setdefault(int(classes[label]), reason)
-    positions: dict[int, dict[tuple[str, int], list[int]]] = {}
-    for block in labels.axes:
-        key = (block.tensor, block.axis)
-        for position, found in enumerate(classes[block.first : block.first + block.size].tolist()):
-            positions.setdefault(found, {}).setdefault(key, []).append(position)
-    return [
-        _Unit(positions=where, reason=reasons.get(found) or _why_not(where, labels))
-        for found, where in positions.items()
-    ]
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class _Notes:
+    """What the run noted, by class of tied labels."""
+
+    reasons: dict[int, str]
+    bindings: dict[int, str]
+    inexact: set[int]
+    parts: dict[int, tuple[tuple[int, int], ...]]
+
+    def of(self, root: int) -> tuple[str, bool, tuple[tuple[int, int], ...]]:
+        return self.reasons.get(root, ""), root not in self.inexact, self.parts.get(root, ())
 
 
-def _why_not(where: dict[tuple[str, int], list[int]], labels: Labels) -> str:
+def _notes(labels: Labels) -> _Notes:
+    def by_class(texts: dict[int, str]) -> dict[int, str]:
+        known: dict[int, str] = {}
+        if texts:
+            ordered = sorted(texts)
+            for label, root in zip(
+                ordered, labels.classes(torch.tensor(ordered)).tolist(), strict=True
+            ):
+                known.setdefault(root, texts[label])
+        return known
+
+    parts: dict[int, tuple[tuple[int, int], ...]] = {}
+    for event, table in enumerate(labels.parts):
+        for part, row in enumerate(labels.classes(table)):
+            for root in torch.unique(row).tolist():
+                parts[root] = (*parts.get(root, ()), (event, part))
+    return _Notes(
+        reasons=by_class(labels.reasons),
+        bindings=by_class(labels.bindings),
+        inexact=set(by_class(dict.fromkeys(labels.inexact - {FIXED}, "inexact"))),
+        parts=parts,
+    )
+
+
+def _linked(kinds: list[_Kind], labels: Labels) -> list[tuple[int, ...]] | None:
+    """Numbers of the groups that must stay equal; None if new ties were needed instead."""
+    if not labels.parts:
+        return []
+    number = torch.full((labels.count,), -1)
+    for place, kind in enumerate(kinds):
+        if not kind.reason:
+            number[kind.roots] = place
+    linked: list[tuple[int, ...]] = []
+    for parts in labels.parts:
+        found = equal_parts(parts, number, labels)
+        if found is None:
+            return None
+        linked.extend(found)
+    return linked
+
+
+def _balanced(
+    groups: tuple[ChannelGroup, ...], linked: list[tuple[int, ...]]
+) -> tuple[ChannelGroup, ...]:
+    """Name the sets of groups that keep equal numbers, each by its first group."""
+    first = list(range(len(groups)))
+    for numbers in linked:
+        lowest = min(first[number] for number in numbers)
+        joined = {first[number] for number in numbers}
+        first = [lowest if number in joined else number for number in first]
+    count = Counter(first)
+    return tuple(
+        replace(group, balance=groups[number].name) if count[number] > 1 else group
+        for group, number in zip(groups, first, strict=True)
+    )
+
+
+def _why_not(where: list[tuple[str, int]], labels: Labels) -> str:
     roles = {labels.roles.get(key) for key in where}
     if "producer" not in roles:
         return "no layer of the model makes these channels"
@@ -73,23 +168,30 @@ def _why_not(where: dict[tuple[str, int], list[int]], labels: Labels) -> str:
     return ""
 
 
-def _group(units: list[_Unit], labels: Labels) -> ChannelGroup:
-    # In the order of the first tensor's positions, so that unit u means the same in every run.
-    units = sorted(units, key=lambda unit: next(iter(unit.positions.values())))
+def _group(
+    kind: _Kind, labels: Labels, heads: list[tuple[str, frozenset[int]]]
+) -> ChannelGroup:
     members = tuple(
         Member(
             tensor=tensor,
             axis=axis,
-            indices=torch.tensor([unit.positions[tensor, axis] for unit in units]),
+            indices=positions,
             role=labels.roles.get((tensor, axis), "carrier"),
         )
-        for tensor, axis in units[0].positions
+        for (tensor, axis), positions in kind.members
     )
-    reason = units[0].reason
-    if not reason and len(units) == 1:
-        reason = "all of its channels are tied together, and one unit must remain"
+    reason = kind.reason
+    if not reason and len(kind.roots) == 1:
+        reason = kind.binding or "all of its channels are tied together, and one must remain"
+    roots = set(kind.roots.tolist())
     return ChannelGroup(
-        name=_name(members), size=len(units), prunable=not reason, reason=reason, members=members
+        name=_name(members),
+        size=len(kind.roots),
+        prunable=not reason,
+        reason=reason,
+        members=members,
+        heads=tuple(sorted({module for module, found in heads if found == roots})),
+        exact=kind.exact,
     )
 
 

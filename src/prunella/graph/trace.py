@@ -2,43 +2,46 @@
 
 from __future__ import annotations
 
-import copy
-import traceback
+import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch._subclasses.fake_tensor import FakeCopyMode, FakeTensorMode
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves, tree_map
-from torch.utils.flop_counter import FlopCounterMode
+from torch.utils.flop_counter import flop_registry
 
 import prunella.graph.rules  # noqa: F401  (fills the registry)
 from prunella.core.errors import GraphError, InputError
+from prunella.core.inputs import Inputs, tensors_in
 from prunella.core.types import ChannelGraph, StoredTensor
 from prunella.graph.call import RULES, Call
 from prunella.graph.groups import groups_of
 from prunella.graph.labels import Labels
 from prunella.graph.rules.contract import freeze_all
-from prunella.ops import StoredTensors
+from prunella.ops import NEEDS_VALUES, StoredTensors, evaluation_copy
 
 _PACKAGE = str(Path(__file__).parents[1] / "graph")
 _TORCH = str(Path(torch.__file__).parent)
 
 
-def trace(model: nn.Module, example_inputs: object) -> ChannelGraph:
+def trace(
+    model: nn.Module, example_inputs: object, *, through_norms: bool = False
+) -> ChannelGraph:
     """Find every group of channels that can be removed together, and why others cannot.
 
     The model is copied onto fake tensors, which hold shapes but no memory, and run once; the given
     model is not touched.
 
     Args:
-        model: Any module; parameters may be on any device.
-        example_inputs: A tensor, or a sequence of positional arguments. The first axis is the
-            sample; one sample makes multiply-adds read per sample.
+        model: Any module; parameters may be on any device, the meta device too.
+        example_inputs: A tensor, a sequence of positional arguments, or a dictionary of keyword
+            arguments. The first axis is the sample; one sample makes multiply-adds read per sample.
+        through_norms: Whether channels that a layer norm mixes may be removed too. What remains
+            is then normalised differently, so the small network is not the masked one.
 
     Returns:
         The graph; frozen groups carry their reason.
@@ -46,64 +49,52 @@ def trace(model: nn.Module, example_inputs: object) -> ChannelGraph:
     Raises:
         InputError: the model cannot be run on the example inputs, or has no parameters.
     """
-    arguments = as_arguments(example_inputs)
+    inputs = Inputs.of(example_inputs)
     if next(model.parameters(), None) is None:
         raise InputError(f"{type(model).__name__} has no parameters, so there is nothing to prune.")
-    fake_mode = FakeTensorMode(allow_non_fake_inputs=True)
-    with FakeCopyMode(fake_mode):
-        fake = copy.deepcopy(model)
-    fake.eval()
-    device = next(model.parameters()).device
-    fake_arguments = tree_map(
-        lambda leaf: fake_mode.from_tensor(leaf.to(device)) if isinstance(leaf, Tensor) else leaf,
-        arguments,
-    )
-    stored = StoredTensors(fake)
-    labels = Labels(stored)
-    with _named_modules(fake) as modules, torch.no_grad(), _fastpath_off():
-        try:
-            with _LabelMode(labels, fake_mode, modules):
-                outputs = fake(*fake_arguments)
-            with fake_mode, FlopCounterMode(display=False) as flops:
-                fake(*fake_arguments)
-        except (RuntimeError, TypeError, ValueError, IndexError, AttributeError) as error:
-            raise InputError(_cannot_run(model, arguments, error)) from error
-    for leaf in tree_leaves(outputs):
-        known = labels.get(leaf) if isinstance(leaf, Tensor) else None
+    try:
+        fake_mode = FakeTensorMode(allow_non_fake_inputs=True)
+        labels, outputs = _labelled_run(model, inputs, fake_mode, through_norms=through_norms)
+    except NEEDS_VALUES:
+        labels, outputs = _labelled_run(model, inputs, None, through_norms=through_norms)
+    for leaf in tensors_in(outputs):
+        known = labels.get(leaf)
         if known is not None:
             labels.freeze(known, "is an output of the model")
-    macs = flops.get_total_flops() // 2
-    tensors = _stored_tensors(stored, labels, model)
-    counted = sum(labels.uses.get(t.name, 0) * _numel(t) for t in tensors)
+    tensors = _stored_tensors(labels, model)
+    counted = sum(t.uses * _numel(t) for t in tensors)
     return ChannelGraph(
         groups=groups_of(labels),
         tensors=tensors,
-        other_macs=macs - counted,
-        inputs=tree_map(_own_copy, arguments),
+        other_macs=labels.macs - counted,
+        inputs=inputs.detached(),
         model_type=type(model).__name__,
     )
 
 
-def as_arguments(example_inputs: object) -> tuple[object, ...]:
-    """Example inputs as a tuple of positional arguments.
-
-    Raises:
-        InputError: they hold no tensor.
-    """
-    given = example_inputs
-    arguments = tuple(given) if isinstance(given, (tuple, list)) else (given,)
-    if not any(isinstance(leaf, Tensor) for leaf in tree_leaves(arguments)):
-        raise InputError(
-            f"example inputs are {type(example_inputs).__name__} without any tensor; expected a "
-            "tensor such as torch.zeros(1, 3, 32, 32), or a tuple of the model's arguments."
-        )
-    return arguments
+def _labelled_run(
+    model: nn.Module, inputs: Inputs, fake_mode: FakeTensorMode | None, *, through_norms: bool
+) -> tuple[Labels, object]:
+    """Run a copy of the model on labels; the outputs are those of the copy."""
+    copied, moved = evaluation_copy(model, inputs, fake_mode=fake_mode)
+    labels = Labels(StoredTensors(copied), through_norms=through_norms)
+    with _named_modules(copied) as modules, torch.no_grad(), _fastpath_off():
+        try:
+            with _LabelMode(labels, fake_mode, modules):
+                return labels, copied(*moved.args, **moved.kwargs)
+        except NEEDS_VALUES:
+            raise
+        except Exception as error:  # the model's own code may raise anything
+            raise InputError(
+                f"{type(model).__name__} cannot be run on the example inputs (shapes "
+                f"{inputs.words()}): {error} Give inputs of the shape and type the model expects."
+            ) from error
 
 
 class _LabelMode(TorchDispatchMode):
     """Sends every ATen call to its rule."""
 
-    def __init__(self, labels: Labels, fake_mode: FakeTensorMode, modules: list[str]) -> None:
+    def __init__(self, labels: Labels, fake_mode: FakeTensorMode | None, modules: list[str]) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.labels = labels
         self.fake_mode = fake_mode
@@ -118,8 +109,11 @@ class _LabelMode(TorchDispatchMode):
     ) -> Any:
         del types
         kwargs = kwargs or {}
-        with self.fake_mode:
+        with self.fake_mode or nullcontext():
             out = func(*args, **kwargs)
+        count = flop_registry.get(func.overloadpacket)
+        if count is not None:
+            self.labels.macs += count(*args, **kwargs, out_val=out) // 2
         name = func.overloadpacket.__name__
         call = Call(
             func=func,
@@ -127,6 +121,7 @@ class _LabelMode(TorchDispatchMode):
             args=args,
             kwargs=kwargs,
             out=out,
+            module=self.modules[-1] if self.modules else "",
             where=self._where,
         )
         self._label(call)
@@ -151,12 +146,14 @@ class _LabelMode(TorchDispatchMode):
             freeze_all(call, self.labels, "no rule is known for the operation")
 
     def _where(self) -> str:
-        module = self.modules[-1] if self.modules else ""
-        for frame in reversed(traceback.extract_stack()):
-            if not frame.filename.startswith((_PACKAGE, _TORCH)):
-                line = f"{Path(frame.filename).name}:{frame.lineno}"
-                return f"{module or 'the model'} ({line})"
-        return module or "the model"
+        module = self.modules[-1] if self.modules else "the model"
+        frame = sys._getframe()
+        while frame is not None:
+            name = frame.f_code.co_filename
+            if not name.startswith((_PACKAGE, _TORCH)):
+                return f"{module} ({Path(name).name}:{frame.f_lineno})"
+            frame = frame.f_back  # type: ignore[assignment]
+        return module
 
 
 @contextmanager
@@ -194,10 +191,8 @@ def _fastpath_off() -> Iterator[None]:
         torch.backends.mha.set_fastpath_enabled(enabled)
 
 
-def _stored_tensors(
-    stored: StoredTensors, labels: Labels, model: nn.Module
-) -> tuple[StoredTensor, ...]:
-    kept = set(model.state_dict())
+def _stored_tensors(labels: Labels, model: nn.Module) -> tuple[StoredTensor, ...]:
+    saved = set(model.state_dict())
     parameters = {name for name, _ in model.named_parameters()}
     return tuple(
         StoredTensor(
@@ -205,29 +200,15 @@ def _stored_tensors(
             shape=tuple(tensor.shape),
             itemsize=tensor.element_size(),
             is_parameter=name in parameters,
-            uses=labels.uses.get(name, 0),
+            uses=labels.uses.get(name, 0) // max(1, tensor.numel()),
         )
-        for name, tensor in stored.tensors.items()
-        if name in parameters or name in kept
+        for name, tensor in labels.stored.tensors.items()
+        if name in parameters or name in saved
     )
 
 
 def _numel(tensor: StoredTensor) -> int:
     return torch.Size(tensor.shape).numel()
-
-
-def _own_copy(leaf: object) -> object:
-    return leaf.detach().clone() if isinstance(leaf, Tensor) else leaf
-
-
-def _cannot_run(model: nn.Module, arguments: tuple[object, ...], error: Exception) -> str:
-    shapes = ", ".join(
-        str(tuple(leaf.shape)) for leaf in tree_leaves(arguments) if isinstance(leaf, Tensor)
-    )
-    return (
-        f"{type(model).__name__} cannot be run on the example inputs (shapes {shapes}): {error} "
-        "Give inputs of the shape and type the model expects."
-    )
 
 
 def require_prunable(graph: ChannelGraph) -> None:

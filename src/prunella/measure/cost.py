@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
-import copy
+from contextlib import nullcontext
 
 import torch
 from torch import Tensor, nn
-from torch._subclasses.fake_tensor import FakeCopyMode, FakeTensorMode
-from torch.utils._pytree import tree_map
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from prunella.core.errors import InputError
+from prunella.core.inputs import Inputs
 from prunella.core.types import Cost
+from prunella.ops import NEEDS_VALUES, evaluation_copy
 
 
 def cost(model: nn.Module, example_inputs: object) -> Cost:
     """Size and work of a model, without computing or allocating anything.
 
+    Only a model whose path depends on values is really run.
+
     Args:
         model: Any module; untouched.
-        example_inputs: A tensor or a sequence of positional arguments; with one sample in them
-            `macs` reads per sample.
+        example_inputs: A tensor, a sequence of positional arguments, or a dictionary of keyword
+            arguments; with one sample in them `macs` reads per sample.
 
     Returns:
         Parameters (tied ones once), multiply-adds of convolutions and matrix products, and bytes
@@ -29,33 +32,34 @@ def cost(model: nn.Module, example_inputs: object) -> Cost:
     Raises:
         InputError: the model cannot be run on the example inputs.
     """
-    given = example_inputs
-    arguments = tuple(given) if isinstance(given, (tuple, list)) else (given,)
-    fake_mode = FakeTensorMode(allow_non_fake_inputs=True)
-    with FakeCopyMode(fake_mode):
-        fake = copy.deepcopy(model)
-    fake.eval()
-    first = next(model.parameters(), None)
-    device = torch.device("cpu") if first is None else first.device
-    fake_arguments = tree_map(
-        lambda leaf: fake_mode.from_tensor(leaf.to(device)) if isinstance(leaf, Tensor) else leaf,
-        arguments,
-    )
-    with torch.no_grad(), fake_mode, FlopCounterMode(display=False) as flops:
-        try:
-            fake(*fake_arguments)
-        except (RuntimeError, TypeError, ValueError, IndexError, AttributeError) as error:
-            raise InputError(
-                f"{type(model).__name__} cannot be run on the example inputs: {error} "
-                "Give inputs of the shape and type the model expects."
-            ) from error
+    inputs = Inputs.of(example_inputs)
+    try:
+        macs = _macs(model, inputs, FakeTensorMode(allow_non_fake_inputs=True))
+    except NEEDS_VALUES:
+        macs = _macs(model, inputs, None)
     parameters = list(model.parameters())
     saved = {id(tensor): tensor for tensor in (*parameters, *_saved_buffers(model))}
     return Cost(
         params=sum(parameter.numel() for parameter in parameters),
-        macs=flops.get_total_flops() // 2,
+        macs=macs,
         bytes=sum(tensor.numel() * tensor.element_size() for tensor in saved.values()),
     )
+
+
+def _macs(model: nn.Module, inputs: Inputs, fake_mode: FakeTensorMode | None) -> int:
+    copied, moved = evaluation_copy(model, inputs, fake_mode=fake_mode)
+    counter = FlopCounterMode(display=False)
+    with torch.no_grad(), fake_mode or nullcontext(), counter:
+        try:
+            copied(*moved.args, **moved.kwargs)
+        except NEEDS_VALUES:
+            raise
+        except Exception as error:  # the model's own code may raise anything
+            raise InputError(
+                f"{type(model).__name__} cannot be run on the example inputs: {error} "
+                "Give inputs of the shape and type the model expects."
+            ) from error
+    return counter.get_total_flops() // 2
 
 
 def _saved_buffers(model: nn.Module) -> list[Tensor]:

@@ -1,7 +1,16 @@
 """Reading the ATen calls of an ordinary forward pass: which stored tensors they use, and how."""
 
 from prunella.ops.contractions import Contraction, contraction_of
+from prunella.ops.fakes import NEEDS_VALUES, evaluation_copy
 from prunella.ops.storage import StoredTensors, View
 from prunella.ops.windows import windows
 
-__all__ = ["Contraction", "StoredTensors", "View", "contraction_of", "windows"]
+__all__ = [
+    "NEEDS_VALUES",
+    "Contraction",
+    "StoredTensors",
+    "View",
+    "contraction_of",
+    "evaluation_copy",
+    "windows",
+]

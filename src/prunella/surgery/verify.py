@@ -7,9 +7,9 @@ from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_leaves, tree_map
 
 from prunella.core.errors import SurgeryError
+from prunella.core.inputs import Inputs, tensors_in
 from prunella.core.modes import evaluating
 from prunella.core.types import ChannelGraph
 from prunella.surgery.apply import cut, masked
@@ -17,9 +17,6 @@ from prunella.surgery.apply import cut, masked
 TOLERANCE = 1e-4
 _PROBES = 3
 _COARSE = (torch.float16, torch.bfloat16)
-
-Arguments = tuple[object, ...]
-
 
 def verified_cut(
     model: nn.Module,
@@ -87,14 +84,14 @@ def relative_difference(found: list[Tensor], expected: list[Tensor]) -> float:
     return worst / scale if scale > 0 else worst
 
 
-def _run(model: nn.Module, probes: list[Arguments]) -> list[Tensor]:
+def _run(model: nn.Module, probes: list[Inputs]) -> list[Tensor]:
     """Outputs of one of our own copies, which may be converted."""
     if _is_coarse(model):
         # Rounding in half precision depends on the order of a sum, which a cut changes.
-        model, probes = model.float(), tree_map(_as_float32, probes)
+        model, probes = model.float(), [probe.map(_as_float32) for probe in probes]
     with evaluating(model), torch.random.fork_rng():
-        outputs = [model(*inputs) for inputs in probes]
-    return [leaf for leaf in tree_leaves(outputs) if isinstance(leaf, Tensor)]
+        outputs = [model(*probe.args, **probe.kwargs) for probe in probes]
+    return list(tensors_in(outputs))
 
 
 def _words(error: Exception) -> str:
@@ -105,31 +102,29 @@ def _is_coarse(model: nn.Module) -> bool:
     return any(tensor.dtype in _COARSE for tensor in model.parameters())
 
 
-def _as_float32(leaf: object) -> object:
-    return leaf.float() if isinstance(leaf, Tensor) and leaf.dtype in _COARSE else leaf
+def _as_float32(leaf: Tensor) -> Tensor:
+    return leaf.float() if leaf.dtype in _COARSE else leaf
 
 
-def _probes(graph: ChannelGraph, device: torch.device) -> list[Arguments]:
+def _probes(graph: ChannelGraph, device: torch.device) -> list[Inputs]:
     """Several, because a wrongly cut channel shows only where it is not zero by chance."""
     generator = torch.Generator().manual_seed(0)
 
-    def randomised(leaf: object) -> object:
-        if not isinstance(leaf, Tensor):
-            return leaf
+    def randomised(leaf: Tensor) -> Tensor:
         if not leaf.dtype.is_floating_point:
             # Token numbers and masks: only the example's are known to be valid.
             return leaf.to(device)
         noise = torch.randn(leaf.shape, generator=generator)
         return noise.to(device=device, dtype=leaf.dtype)
 
-    return [tree_map(randomised, graph.inputs) for _ in range(_PROBES)]
+    return [graph.inputs.map(randomised) for _ in range(_PROBES)]
 
 
 def _culprit(
     model: nn.Module,
     graph: ChannelGraph,
     kept: Mapping[str, Tensor],
-    probes: list[Arguments],
+    probes: list[Inputs],
     tolerance: float,
 ) -> str:
     """Cut one group at a time to find the first that fails by itself."""

@@ -1,5 +1,12 @@
 """How labels pass through ATen operations; importing this package fills the registry."""
 
-from prunella.graph.rules import contract, elementwise, movement, normalise, reduce
+from prunella.graph.rules import (
+    attention,
+    contract,
+    elementwise,
+    movement,
+    normalise,
+    reduce,
+)
 
-__all__ = ["contract", "elementwise", "movement", "normalise", "reduce"]
+__all__ = ["attention", "contract", "elementwise", "movement", "normalise", "reduce"]

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from prunella.graph.call import Call, rule
-from prunella.graph.labels import Labels, constant_along
+from prunella.graph.labels import FIXED, Labels, spread
 from prunella.ops import Contraction, contraction_of
 
 
@@ -19,26 +19,19 @@ def contract(call: Call, labels: Labels) -> None:
     if found is None:
         freeze_all(call, labels, "a product whose weight is not a stored tensor")
         return
-    if found.weight.numel() != labels.stored.tensors[found.name].numel():
-        freeze_all(call, labels, "a weight of which only a part is used")
-        return
-    channels = call.out.shape[found.channel_axis]
     # Each weight meets every output position of its own channel once; in a transposed
     # convolution, which spreads its inputs out, every input position.
-    spread = found.inputs if found.transposed else call.out
-    labels.use(found.name, math.prod(spread.shape) // spread.shape[found.channel_axis])
+    meets = found.inputs if found.transposed else call.out
+    positions = math.prod(meets.shape) // meets.shape[found.channel_axis]
+    labels.use(found.name, positions * found.weight.numel())
     if found.groups == 1:
         _dense(call, found, labels)
-    elif found.weight.shape[1] == 1 and not found.transposed and _one_to_one(found, channels):
-        _depthwise(call, found, labels)
+    elif found.weight.numel() != labels.stored.tensors[found.name].numel():
+        freeze_all(call, labels, "a grouped convolution with a part of a weight")
+    elif found.groups >= found.inputs.shape[found.channel_axis] // found.groups:
+        _whole_groups(call, found, labels)
     else:
-        freeze_all(call, labels, f"a convolution with {found.groups} groups")
-
-
-@rule("bmm", "baddbmm")
-def batched_product(call: Call, labels: Labels) -> None:
-    """A product of activations: only positions that are not contracted keep their labels."""
-    freeze_all(call, labels, "a product of two activations")
+        _equal_groups(call, found, labels)
 
 
 def freeze_all(call: Call, labels: Labels, what: str) -> None:
@@ -48,45 +41,62 @@ def freeze_all(call: Call, labels: Labels, what: str) -> None:
         known = labels.get(tensor)
         if known is not None:
             labels.freeze(known, reason)
+            continue
+        for layer in labels.layers(tensor) or ():
+            labels.freeze(layer, reason)
         for name in labels.stored.names(tensor):
             labels.freeze_stored(name, reason)
 
 
-def _one_to_one(found: Contraction, channels: int) -> bool:
-    return found.groups == channels == found.inputs.shape[found.channel_axis]
-
-
 def _dense(call: Call, found: Contraction, labels: Labels) -> None:
     consumer = _block(found, labels, out=False)
-    known = labels.get(found.inputs)
-    if known is None:
-        reason = f"reads the model's input at {call.where()}"
-        labels.freeze(consumer, reason)
-    else:
-        channels = _channels(known, found)
-        if channels is None:
-            freeze_all(call, labels, "channels at different places in different samples")
-            return
-        labels.tie(channels, consumer)
     producer = _block(found, labels, out=True)
-    _tie_bias(found.bias, producer, call, labels)
-    labels.put(call.out, _spread(producer, call.out, found.channel_axis))
-
-
-def _depthwise(call: Call, found: Contraction, labels: Labels) -> None:
-    labels.roles.setdefault((found.name, found.out_axis), "carrier")
-    carrier = labels.axis(found.name, found.out_axis)
-    known = labels.get(found.inputs)
-    if known is None:
-        labels.freeze(carrier, f"reads the model's input at {call.where()}")
+    channels = _channels(call, found, labels)
+    if channels is None:
+        labels.freeze(consumer, f"reads the model's input at {call.where()}")
     else:
-        channels = _channels(known, found)
-        if channels is None:
-            freeze_all(call, labels, "channels at different places in different samples")
-            return
-        labels.tie(channels, carrier)
-    _tie_bias(found.bias, carrier, call, labels)
-    labels.put(call.out, _spread(carrier, call.out, found.channel_axis))
+        labels.tie(channels, consumer)
+        _freeze_at_fixed(channels, consumer, call, labels)
+    _tie_bias(found.bias, producer, call, labels)
+    labels.put(call.out, spread(producer, call.out.shape, found.channel_axis))
+
+
+def _whole_groups(call: Call, found: Contraction, labels: Labels) -> None:
+    """A group's inputs and outputs go together; a depthwise convolution has groups of one."""
+    labels.roles.setdefault((found.name, 0), "carrier")
+    rows = labels.axis(found.name, 0).view(found.groups, -1)
+    labels.tie(rows, rows[:, :1])
+    channels = _channels(call, found, labels)
+    if channels is None:
+        labels.freeze(rows, f"reads the model's input at {call.where()}")
+    else:
+        by_group = channels.view(found.groups, -1)
+        labels.tie(by_group, rows[:, :1])
+        _freeze_at_fixed(by_group, rows[:, :1].expand_as(by_group), call, labels)
+    width = call.out.shape[found.channel_axis] // found.groups
+    made = rows[:, :1].expand(-1, width).reshape(-1)
+    _tie_bias(found.bias, made, call, labels)
+    labels.put(call.out, spread(made, call.out.shape, found.channel_axis))
+
+
+def _equal_groups(call: Call, found: Contraction, labels: Labels) -> None:
+    """The same places in every group go together, so that the groups stay equal."""
+    reads, makes = found.in_axis, found.out_axis
+    consumer = labels.play(found.name, reads, "consumer")
+    producer = labels.play(found.name, makes, "producer")
+    by_group = producer if found.transposed else consumer  # shared by all groups in the weight
+    each = consumer if found.transposed else producer  # one block for each group
+    labels.tie(each.view(found.groups, -1), each.view(found.groups, -1)[:1])
+    taken = each if found.transposed else by_group.repeat(found.groups)
+    made = by_group.repeat(found.groups) if found.transposed else each
+    channels = _channels(call, found, labels)
+    if channels is None:
+        labels.freeze(taken, f"reads the model's input at {call.where()}")
+    else:
+        labels.tie(channels, taken)
+        _freeze_at_fixed(channels, taken, call, labels)
+    _tie_bias(found.bias, made, call, labels)
+    labels.put(call.out, spread(made, call.out.shape, found.channel_axis))
 
 
 def _block(found: Contraction, labels: Labels, *, out: bool) -> Tensor:
@@ -98,26 +108,46 @@ def _block(found: Contraction, labels: Labels, *, out: bool) -> Tensor:
     return along if along is not None else torch.zeros(0, dtype=torch.long)
 
 
-def _channels(known: Tensor, found: Contraction) -> Tensor | None:
-    others = [axis for axis in range(known.ndim) if axis != found.channel_axis]
-    reduced = constant_along(known, others)
-    return None if reduced is None else reduced.reshape(-1)
+def _channels(call: Call, found: Contraction, labels: Labels) -> Tensor | None:
+    """One label for each input channel, (channels,); None where none lie along that axis."""
+    known = labels.get(found.inputs)
+    if known is None:
+        _freeze_constant_inputs(found, labels)
+        return None
+    axis = found.channel_axis
+    others = [a for a in range(known.ndim) if a != axis]
+    reduced = labels.constant_along(known, others)
+    if reduced is None and labels.constant_along(known, [axis]) is not None:
+        labels.freeze(known, f"mixed with other positions by {call.operation} at {call.where()}")
+        return None
+    if reduced is None:
+        reason = f"different channels meet one weight of {call.operation} at {call.where()}"
+        reduced = labels.tie_along(known, others, reason)
+    return reduced.reshape(-1)
+
+
+def _freeze_constant_inputs(found: Contraction, labels: Labels) -> None:
+    for layer in labels.layers(found.inputs) or ():
+        labels.freeze(layer, f"{found.name!r} reads it as it is")
+
+
+def _freeze_at_fixed(met: Tensor, taken: Tensor, call: Call, labels: Labels) -> None:
+    """Positions that meet none of a removable channel cannot be removed either."""
+    fixed = met == FIXED
+    if bool(fixed.any()):
+        reason = f"meets positions of fixed number at {call.where()}"
+        labels.freeze(torch.where(fixed, taken, FIXED), reason)
 
 
 def _tie_bias(bias: Tensor | None, producer: Tensor, call: Call, labels: Labels) -> None:
     if bias is None:
         return
-    view = labels.stored.locate(bias)
-    if view is None or bias.ndim != 1 or view.axes[0] is None:
+    layers = labels.layers(bias)
+    if layers is None or bias.ndim != 1 or (len(bias) > 1 and not layers):
         freeze_all(call, labels, "a bias that is not a stored vector")
         return
-    labels.roles.setdefault((view.name, view.axes[0]), "producer")
-    along = labels.along(view, 0, bias.shape[0])
-    if along is not None:
-        labels.tie(along, producer)
-
-
-def _spread(channels: Tensor, out: Tensor, axis: int) -> Tensor:
-    shape = [1] * out.ndim
-    shape[axis] = -1
-    return channels.view(shape).expand(out.shape)
+    for layer in layers:
+        wide = layer.expand(producer.shape)
+        labels.carry(layer, "producer")
+        labels.tie(wide, producer)
+        _freeze_at_fixed(wide, producer, call, labels)

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
 from prunella.graph.call import Call, rule
-from prunella.graph.labels import FIXED, Labels, compact, constant_along
+from prunella.graph.labels import FIXED, Labels, compact, varying_axes
 
 _UNARY = (
-    "abs", "celu", "clamp", "clamp_max", "clamp_min", "cos", "div_scalar", "elu", "erf", "exp",
-    "gelu", "hardsigmoid", "hardswish", "hardtanh", "leaky_relu", "log", "log1p", "mish", "neg",
-    "reciprocal", "relu", "relu6", "round", "rsqrt", "selu", "sigmoid", "sign", "silu", "sin",
-    "softplus", "sqrt", "square", "tanh", "threshold",
+    "abs", "bitwise_not", "ceil", "celu", "clamp", "clamp_max", "clamp_min", "cos", "div_scalar",
+    "elu", "erf", "exp", "expm1", "floor", "gelu", "hardsigmoid", "hardswish", "hardtanh",
+    "leaky_relu", "log", "log1p", "log_sigmoid_forward", "logical_not", "masked_fill", "mish",
+    "nan_to_num", "neg", "reciprocal", "relu", "relu6", "round", "rrelu_with_noise", "rsqrt",
+    "selu", "sgn", "sigmoid", "sign", "silu", "sin", "softplus", "sqrt", "square", "tan", "tanh",
+    "threshold", "trunc",
 )  # fmt: skip
 _COMBINING = (
-    "add", "addcdiv", "addcmul", "div", "fmod", "maximum", "minimum", "mul", "pow", "remainder",
-    "rsub", "sub", "_prelu_kernel", "where",
+    "add", "addcdiv", "addcmul", "atan2", "bitwise_and", "bitwise_or", "div", "eq", "fmod", "ge",
+    "gt", "le", "lerp", "logical_and", "logical_or", "lt", "maximum", "minimum", "mul", "ne",
+    "pow", "remainder", "rsub", "sub", "_prelu_kernel", "where", "xlogy",
 )  # fmt: skip
 
 
@@ -27,21 +32,44 @@ def elementwise(call: Call, labels: Labels) -> None:
     carried: list[Tensor] = []
     bare: list[Tensor] = []
     for operand in call.tensors():
-        known = operand_labels(operand, call, labels)
+        known = labels.get(operand)
         if known is None:
             bare.append(operand)
         else:
             carried.append(known.expand(shape))
     if not carried:
+        _of_parameters(call, labels, shape)
         return
     result = carried[0]
     for other in carried[1:]:
         labels.tie(result, other)
         result = _fill(result, other, call, labels)
     for operand in bare:
-        _meet_constant(result, operand, call, labels)
+        meet(result, operand, call, labels)
     for out in call.outputs:
         labels.put(out, result)
+
+
+def meet(result: Tensor, operand: Tensor, call: Call, labels: Labels) -> None:
+    """An operand that is no activation must fit the channels it meets.
+
+    A parameter's axis along which the channels lie goes with them; any other of its axes, and
+    every axis of a constant, has a fixed size, so no channel may lie along it.
+    """
+    offset = result.ndim - operand.ndim
+    extended = {axis + offset for axis in range(operand.ndim) if operand.shape[axis] > 1}
+    for layer in labels.layers(operand) or ():
+        wide = layer.expand(result.shape)
+        along = varying_axes(wide)
+        if along and labels.constant_along(result, along) is None:
+            labels.carry(layer)
+            labels.tie(result, wide)
+            extended -= set(along)
+        else:
+            labels.freeze(layer, f"of fixed size for {call.operation} at {call.where()}")
+    if labels.constant_along(result, sorted(extended)) is None:
+        reason = f"{call.operation} with a tensor of fixed size at {call.where()}"
+        labels.require_whole(result, sorted(extended), reason)
 
 
 def _fill(result: Tensor, other: Tensor, call: Call, labels: Labels) -> Tensor:
@@ -55,36 +83,18 @@ def _fill(result: Tensor, other: Tensor, call: Call, labels: Labels) -> Tensor:
     return torch.where(a == FIXED, b, a).expand(result.shape)
 
 
-def _meet_constant(result: Tensor, operand: Tensor, call: Call, labels: Labels) -> None:
-    """An operand without labels must not have an extent of its own where the channels are."""
-    offset = result.ndim - operand.ndim
-    extended = [axis + offset for axis in range(operand.ndim) if operand.shape[axis] > 1]
-    if constant_along(result, extended) is None:
-        reason = f"{call.operation} with a tensor of fixed size at {call.where()}"
-        labels.freeze(result, reason)
-
-
-def operand_labels(operand: Tensor, call: Call, labels: Labels) -> Tensor | None:
-    """Labels of an activation, or of a stored tensor used as a scale or shift of channels."""
-    known = labels.get(operand)
-    if known is not None or not labels.stored.holds(operand):
-        return known
-    view = labels.stored.locate(operand)
-    long = [axis for axis in range(operand.ndim) if operand.shape[axis] > 1]
-    if not long:
-        return None
-    if view is None or len(long) > 1:
-        for name in labels.stored.names(operand):
-            labels.freeze_stored(name, f"used whole by {call.operation} at {call.where()}")
-        return None
-    (axis,) = long
-    stored_axis = view.axes[axis]
-    if stored_axis is None:
-        return None
-    labels.play(view.name, stored_axis, "carrier")
-    along = labels.along(view, axis, operand.shape[axis])
-    if along is None:
-        return None
-    shape = [1] * operand.ndim
-    shape[axis] = -1
-    return along.view(shape).expand(operand.shape)
+def _of_parameters(call: Call, labels: Labels, shape: Sequence[int]) -> None:
+    """What is computed from parameters alone keeps their axes as layers."""
+    out: list[Tensor] = []
+    for operand in call.tensors():
+        for layer in labels.layers(operand) or ():
+            wide = layer.expand(tuple(shape))
+            alike = [known for known in out if varying_axes(known) == varying_axes(wide)]
+            if alike:
+                labels.tie(alike[0], wide)
+            else:
+                out.append(wide)
+    if out:
+        for result in call.outputs:
+            if not labels.stored.holds(result):
+                labels.put_layers(result, out)

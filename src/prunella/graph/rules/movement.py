@@ -1,46 +1,128 @@
-"""Operations that only move data: the very same operation is applied to the labels."""
+"""Operations that only move data: the very same operation is applied to the labels.
+
+Where channels are split over several axes, or several axes are merged into one, what is left after
+a cut must still be a full block; where they are divided among several tensors, the parts must stay
+equal. Both are noted during the run and made sure of at its end.
+"""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from prunella.graph.call import Call, rule
-from prunella.graph.labels import Labels
+from prunella.graph.labels import FIXED, Labels, compact, varying_axes
+from prunella.graph.rules.contract import freeze_all
 
 _MOVES = (
-    "alias", "clone", "detach", "diagonal", "expand", "flip", "lift_fresh", "narrow_copy",
-    "permute", "pixel_shuffle", "pixel_unshuffle", "repeat", "roll", "select", "slice", "split",
-    "split_with_sizes", "squeeze", "t", "transpose", "unbind", "unfold", "unsqueeze",
+    "alias", "detach", "diagonal", "expand", "flip", "lift_fresh", "permute", "repeat",
+    "squeeze", "t", "transpose", "unsqueeze", "movedim", "swapaxes",
 )  # fmt: skip
 
 
 @rule(*_MOVES)
 def move(call: Call, labels: Labels) -> None:
     """Labels go where the data goes."""
-    source = labels.get(call.first)
-    if source is None:
-        return
-    moved = call.func(source, *call.args[1:], **_plain(call.kwargs))
-    _attach(call, moved, labels)
+    kwargs = {key: value for key, value in call.kwargs.items() if key != "memory_format"}
+    _moved(call, labels, lambda known: call.func(known, *call.args[1:], **kwargs))
 
 
 @rule("view", "_unsafe_view", "reshape")
 def reshape(call: Call, labels: Labels) -> None:
     """Labels, which are stored expanded, may need a copy where the data needed none."""
-    source = labels.get(call.first)
-    if source is not None:
-        labels.put(call.out, source.reshape(call.out.shape))
+    shape = call.out.shape
+    blocks = _regrouped(call.first.shape, shape)
+    known = labels.get(call.first)
+    if known is not None:
+        moved = _reshaped(known, shape, blocks)
+        for before, after in blocks:
+            _note_grid(known, before, labels)
+            _note_grid(moved, after, labels)
+    _moved(call, labels, lambda found: _reshaped(found, shape, blocks))
 
 
-@rule("_to_copy", "contiguous", "dropout", "native_dropout")
+def _reshaped(
+    known: Tensor, shape: Sequence[int], blocks: list[tuple[list[int], list[int]]]
+) -> Tensor:
+    """As `known.reshape(shape)`, with axes that stay as they are kept expanded."""
+    before = {axis for block, _ in blocks for axis in block}
+    after = {axis for _, block in blocks for axis in block}
+    own = [axis for axis in range(known.ndim) if axis not in before]
+    new = [axis for axis in range(len(shape)) if axis not in after]
+    if len(own) != len(new):  # axes of length one came or went
+        return known.reshape(tuple(shape))
+    thin_shape = list(shape)
+    for old_axis, new_axis in zip(own, new, strict=True):
+        if known.stride(old_axis) == 0 and known.shape[old_axis] > 1:
+            known = known.narrow(old_axis, 0, 1)
+            thin_shape[new_axis] = 1
+    return known.reshape(thin_shape).expand(tuple(shape))
+
+
+@rule("pixel_shuffle", "pixel_unshuffle")
+def shuffle_pixels(call: Call, labels: Labels) -> None:
+    """Blocks of channels become neighbouring pixels, or the reverse."""
+    known = labels.get(call.first)
+    if known is None:
+        return
+    moved = call.func(known, *call.args[1:])
+    factor = call.args[1]
+    if call.operation == "pixel_shuffle":
+        corner = moved[(0,) * (moved.ndim - 3)][:, :factor, :factor]
+        labels.grids.append(corner.reshape(len(corner), -1))
+    labels.put(call.out, moved)
+
+
+@rule("unfold")
+def unfold(call: Call, labels: Labels) -> None:
+    """Windows along one axis; channels must not be among what slides."""
+    _along_plain_axis(call, labels, [call.args[1]], "windows over channels")
+
+
+@rule("roll")
+def roll(call: Call, labels: Labels) -> None:
+    """Channels must lie along other axes than those that are shifted."""
+    axes = list(call.args[2] if len(call.args) > 2 else ()) or list(range(call.first.ndim))
+    _along_plain_axis(call, labels, axes, "a shift of channels")
+
+
+@rule("slice", "narrow_copy")
+def part(call: Call, labels: Labels) -> None:
+    """A part of an axis; if channels lie along it, it must be one of several equal parts."""
+    axis = call.args[1] if len(call.args) > 1 else 0
+    known = labels.get(call.first)
+    if known is not None:
+        _note_slice(call, known, axis % known.ndim, labels)
+    _moved(call, labels, lambda found: call.func(found, *call.args[1:], **call.kwargs))
+
+
+@rule("split", "split_with_sizes", "chunk", "unbind", "select")
+def divide(call: Call, labels: Labels) -> None:
+    """Several parts of an axis, which must stay equal if channels lie along it."""
+    known = labels.get(call.first)
+    single = call.operation in ("unbind", "select")
+    if known is not None:
+        axis = _axis_argument(call, 1 if single else 2) % known.ndim
+        if labels.constant_along(known, [axis]) is None:
+            parts = known.unbind(axis) if single else call.func(known, *call.args[1:], **call.kwargs)
+            _note_parts([p.unsqueeze(axis) if single else p for p in parts], axis, call, labels)
+    _moved(call, labels, lambda found: call.func(found, *call.args[1:], **call.kwargs))
+
+
+@rule("_to_copy", "clone", "contiguous", "dropout", "native_dropout", "to", "_reshape_alias")
 def same(call: Call, labels: Labels) -> None:
     """Type, layout or noise change; every element stays where it is."""
-    source = labels.get(call.first)
+    source, layers = labels.get(call.first), labels.layers(call.first)
     for out in call.outputs:
-        labels.put(out, source)
+        if source is not None:
+            labels.put(out, source.reshape(out.shape))
+        elif layers is not None:
+            labels.put_layers(out, [layer.reshape(out.shape) for layer in layers])
 
 
 @rule("cat", "stack")
@@ -48,30 +130,244 @@ def join(call: Call, labels: Labels) -> None:
     """Positions of parts without labels are fixed: they belong to no removable channel."""
     parts: list[Tensor] = call.args[0]
     known = [labels.get(part) for part in parts]
+    layers = [labels.layers(part) for part in parts]
     if all(part is None for part in known):
+        if any(found is not None for found in layers):
+            _join_layers(call, parts, layers, labels)
         return
+    axes = {axis for part in known if part is not None for axis in varying_axes(part)}
     filled = [
-        torch.zeros(part.shape, dtype=torch.long) if label is None else label
-        for part, label in zip(parts, known, strict=True)
+        _of_part(part, own, layer, axes, labels)
+        for part, own, layer in zip(parts, known, layers, strict=True)
     ]
-    labels.put(call.out, call.func(filled, *call.args[1:], **call.kwargs))
+    labels.put(call.out, _on_thin(filled, call, call.out.shape))
+
+
+def _of_part(
+    part: Tensor,
+    own: Tensor | None,
+    layers: tuple[Tensor, ...] | None,
+    axes: set[int],
+    labels: Labels,
+) -> Tensor:
+    """Labels of one part: its own, those of a parameter along the axes of the others, or none."""
+    if own is not None:
+        return own
+    chosen = torch.zeros((), dtype=torch.long).expand(part.shape)
+    for layer in layers or ():
+        if set(varying_axes(layer)) <= axes and not chosen.any():
+            labels.carry(layer)
+            chosen = layer
+        else:
+            labels.freeze(layer, "is joined to channels along an axis of fixed size")
+    return chosen
+
+
+def _join_layers(
+    call: Call,
+    parts: list[Tensor],
+    layers: list[tuple[Tensor, ...] | None],
+    labels: Labels,
+) -> None:
+    """Parts of parameters joined end to end, as the bias of a fused projection may be."""
+    if call.operation == "cat" and all(part.ndim == 1 for part in parts):
+        none = torch.zeros((), dtype=torch.long)
+        rows = [
+            found[0] if found else none.expand(part.shape)
+            for part, found in zip(parts, layers, strict=True)
+        ]
+        labels.put_layers(call.out, [torch.cat(rows)])
+        return
+    for found in layers:
+        for layer in found or ():
+            labels.freeze(layer, f"is joined to other parameters at {call.where()}")
+
+
+def _on_thin(filled: list[Tensor], call: Call, shape: Sequence[int]) -> Tensor:
+    """Join labels without unfolding the axes along which all of them merely repeat."""
+    axis = _axis_argument(call, 1)
+    if call.operation == "stack":
+        return torch.stack(filled, axis)
+    axis %= len(shape)
+    thin = list(filled)
+    for other in range(len(shape)):
+        if other != axis and all(part.stride(other) == 0 for part in filled if part.numel()):
+            thin = [part.narrow(other, 0, min(1, part.shape[other])) for part in thin]
+    return torch.cat(thin, axis).expand(tuple(shape))
 
 
 @rule("constant_pad_nd")
 def pad(call: Call, labels: Labels) -> None:
     """Added positions are fixed; a width written as a constant cannot shrink with the channels."""
-    source = labels.get(call.first)
-    if source is not None:
-        labels.put(call.out, call.func(source, call.args[1], 0))
-
-
-def _plain(kwargs: dict[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in kwargs.items() if key != "memory_format"}
-
-
-def _attach(call: Call, moved: Any, labels: Labels) -> None:
-    if isinstance(moved, Tensor):
-        labels.put(call.out, moved)
+    known = labels.get(call.first)
+    if known is None:
         return
-    for out, label in zip(call.out, moved, strict=True):
-        labels.put(out, label)
+    widths = call.args[1]
+    padded = [known.ndim - 1 - i // 2 for i, width in enumerate(widths) if width]
+    if labels.constant_along(known, padded) is not None:
+        thin = known
+        for axis in padded:
+            thin = thin.narrow(axis, 0, 1)
+        labels.put(call.out, thin.expand(call.out.shape))
+        return
+    labels.put(call.out, F.pad(known, widths, value=FIXED))
+
+
+@rule("index", "index_select", "gather")
+def index(call: Call, labels: Labels) -> None:
+    """Positions chosen by number; channels must lie along other axes."""
+    source = call.first
+    if call.operation == "index":
+        chosen = [i for i, where in enumerate(call.args[1]) if where is not None]
+    else:
+        chosen = [call.args[1] % source.ndim]
+    _along_plain_axis(call, labels, chosen, "a choice of positions by number")
+
+
+@rule("im2col")
+def columns(call: Call, labels: Labels) -> None:
+    """Each channel becomes the positions of its window."""
+    known = labels.get(call.first)
+    if known is None:
+        return
+    reduced = labels.constant_along(known, [known.ndim - 2, known.ndim - 1])
+    if reduced is None:
+        freeze_all(call, labels, "windows over channels")
+        return
+    taps = math.prod(call.args[1])
+    rows = reduced.squeeze(-1).repeat_interleave(taps, dim=-2)
+    labels.put(call.out, rows.expand(call.out.shape))
+
+
+@rule("embedding")
+def embedding(call: Call, labels: Labels) -> None:
+    """Rows of a table chosen by number; its columns are channels made here."""
+    view = labels.stored.locate(call.args[0])
+    if view is None or call.args[0].ndim != 2 or view.axes[1] is None:
+        freeze_all(call, labels, "a table of vectors that is no stored matrix")
+        return
+    if view.axes[0] is not None:
+        labels.freeze(labels.axis(view.name, view.axes[0]), "rows are chosen by number")
+    made = labels.play(view.name, view.axes[1], "producer")
+    labels.put(call.out, made.expand(call.out.shape))
+
+
+def _moved(call: Call, labels: Labels, move_labels: Callable[[Tensor], Any]) -> None:
+    """Apply a movement to the labels of the first argument, or to each of its layers."""
+    known = labels.get(call.first)
+    if known is not None:
+        for out, found in zip(call.outputs, _each(move_labels(known)), strict=True):
+            labels.put(out, found)
+        return
+    layers = labels.layers(call.first)
+    if layers is None or all(labels.stored.holds(out) for out in call.outputs):
+        return  # views of a stored tensor are recognised by their memory
+    moved = [_each(move_labels(layer)) for layer in layers]
+    for place, out in enumerate(call.outputs):
+        labels.put_layers(out, [found[place] for found in moved])
+
+
+def _each(found: Any) -> tuple[Tensor, ...]:
+    return (found,) if isinstance(found, Tensor) else tuple(found)
+
+
+def _along_plain_axis(call: Call, labels: Labels, axes: list[int], what: str) -> None:
+    """The axes change in some way; every other axis keeps its labels."""
+    source, out = call.first, call.outputs[0]
+    known = labels.get(source)
+    layers = labels.layers(source) if known is None else None
+    if known is not None:
+        found = _replaced(known, axes, out, labels)
+        if found is None:
+            freeze_all(call, labels, what)
+        else:
+            labels.put(out, found)
+    elif layers is not None:
+        kept = []
+        for layer in layers:
+            found = _replaced(layer, axes, out, labels)
+            if found is None:
+                labels.freeze(layer, f"{what} ({call.operation}) at {call.where()}")
+            else:
+                kept.append(found)
+        labels.put_layers(out, kept)
+
+
+def _replaced(known: Tensor, axes: list[int], out: Tensor, labels: Labels) -> Tensor | None:
+    """Labels after the given axes gave way to others in the same place; None if they vary there."""
+    axes = sorted(axis % known.ndim for axis in axes)
+    reduced = labels.constant_along(known, axes)
+    if reduced is None:
+        return None
+    gained = out.ndim - known.ndim
+    if gained == 0:
+        return reduced.expand(out.shape)
+    if axes != list(range(axes[0], axes[-1] + 1)):
+        return None
+    rest = reduced
+    for axis in reversed(axes):
+        rest = rest.squeeze(axis)
+    for _ in range(gained + len(axes)):
+        rest = rest.unsqueeze(axes[0])
+    return rest.expand(out.shape)
+
+
+def _axis_argument(call: Call, place: int) -> int:
+    given = call.args[place] if len(call.args) > place else call.kwargs.get("dim", 0)
+    return int(given)
+
+
+def _note_slice(call: Call, known: Tensor, axis: int, labels: Labels) -> None:
+    size, width = known.shape[axis], call.out.shape[axis]
+    if width == size or labels.constant_along(known, [axis]) is not None:
+        return
+    start = call.args[2] if len(call.args) > 2 and call.args[2] is not None else 0
+    step = call.args[4] if len(call.args) > 4 else 1
+    start = start + size if start < 0 else start
+    if step != 1 or width == 0 or start % width or size % width:
+        labels.freeze(known, f"a part of the channels of fixed size (slice) at {call.where()}")
+        return
+    _note_parts(list(known.split(width, axis)), axis, call, labels)
+
+
+def _note_parts(parts: list[Tensor], axis: int, call: Call, labels: Labels) -> None:
+    """Labels of the parts of one axis, (parts, places in each)."""
+    if len({part.shape[axis] for part in parts}) > 1:
+        reason = f"parts of fixed, unequal size ({call.operation}) at {call.where()}"
+        for part in parts:
+            labels.freeze(part, reason)
+    elif len(parts) > 1:
+        labels.parts.append(torch.stack(compact(*parts)).reshape(len(parts), -1))
+
+
+def _regrouped(before: Sequence[int], after: Sequence[int]) -> list[tuple[list[int], list[int]]]:
+    """Blocks of axes of two shapes that hold the same elements, where their number changes."""
+    blocks, i, j = [], 0, 0
+    while i < len(before) and j < len(after):
+        old, new = [i], [j]
+        a, b = before[i], after[j]
+        while a != b:
+            if a < b:
+                i += 1
+                old.append(i)
+                a *= before[i]
+            else:
+                j += 1
+                new.append(j)
+                b *= after[j]
+        if len(old) > 1 or len(new) > 1:
+            blocks.append((old, new))
+        i, j = i + 1, j + 1
+    return blocks
+
+
+def _note_grid(known: Tensor, axes: list[int], labels: Labels) -> None:
+    """What is left of several axes that are one elsewhere must be a full block."""
+    varying = [axis for axis in axes if labels.constant_along(known, [axis]) is None]
+    if len(varying) < 2:
+        return
+    corner = known
+    for axis in range(known.ndim):
+        if axis not in varying:
+            corner = corner.narrow(axis, 0, 1)
+    labels.grids.append(corner.reshape([known.shape[axis] for axis in varying]))

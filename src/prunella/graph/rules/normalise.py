@@ -2,42 +2,72 @@
 
 from __future__ import annotations
 
+from torch import Tensor
+
 from prunella.graph.call import Call, rule
-from prunella.graph.labels import Labels, constant_along
+from prunella.graph.labels import Labels
 from prunella.graph.rules.contract import freeze_all
+from prunella.graph.rules.elementwise import meet
 
 
-@rule("native_batch_norm", "cudnn_batch_norm", "_native_batch_norm_legit_no_training")
+@rule(
+    "native_batch_norm", "cudnn_batch_norm", "_native_batch_norm_legit",
+    "_native_batch_norm_legit_no_training", "_batch_norm_with_update", "batch_norm_elemt",
+)  # fmt: skip
 def batch_norm(call: Call, labels: Labels) -> None:
     """Weight, bias and running statistics go with their channel."""
-    inputs = call.args[0]
-    known = labels.get(inputs)
+    known = labels.get(call.args[0])
     if known is None:
+        freeze_all(call, labels, "batch norm of what has no channels")
         return
-    axis = 1
-    others = [a for a in range(known.ndim) if a != axis]
-    reduced = constant_along(known, others)
-    if reduced is None:
-        freeze_all(call, labels, "batch norm over channels that differ between samples")
-        return
+    others = [axis for axis in range(known.ndim) if axis != 1]
+    if labels.constant_along(known, others) is None:
+        labels.tie_along(known, others, f"batch norm over different channels at {call.where()}")
+    channels = known.narrow(0, 0, 1)
+    for axis in range(2, known.ndim):
+        channels = channels.narrow(axis, 0, 1)
     for parameter in list(call.tensors())[1:]:
-        view = labels.stored.locate(parameter)
-        if view is None or view.axes[0] is None:
-            freeze_all(call, labels, "batch norm with a computed weight")
-            return
-        labels.tie(reduced.reshape(-1), labels.play(view.name, view.axes[0], "carrier"))
+        meet(channels.reshape(-1), parameter, call, labels)
     labels.put(call.outputs[0], known)
 
 
-@rule("native_layer_norm", "native_group_norm")
-def across_channels(call: Call, labels: Labels) -> None:
-    """Statistics over channels change when one is removed, so equality could not be checked."""
+@rule("native_layer_norm", "_fused_rms_norm", "rms_norm")
+def layer_norm(call: Call, labels: Labels) -> None:
+    """Statistics over the last axes: channels along them go together, or not at all."""
     known = labels.get(call.first)
     if known is None:
+        freeze_all(call, labels, "normalisation of what has no channels")
         return
-    axes = list(range(1, known.ndim)) if call.operation == "native_group_norm" else None
-    normalised = axes or list(range(known.ndim - len(call.args[1]), known.ndim))
-    if call.operation == "native_layer_norm" and constant_along(known, normalised) is not None:
-        labels.put(call.outputs[0], known)
+    axes = range(known.ndim - len(call.args[1]), known.ndim)
+    _mix(known, axes, f"a normalisation across channels (layer norm) at {call.where()}", labels)
+    for parameter in list(call.tensors())[1:]:
+        meet(known, parameter, call, labels)
+    labels.put(call.outputs[0], known)
+
+
+@rule("native_group_norm")
+def group_norm(call: Call, labels: Labels) -> None:
+    """Statistics over each group of channels: a group of them goes as a whole, or not at all."""
+    known = labels.get(call.first)
+    if known is None:
+        freeze_all(call, labels, "normalisation of what has no channels")
         return
-    freeze_all(call, labels, "normalisation across channels")
+    groups = call.args[6]
+    by_group = known.unflatten(1, (groups, -1))
+    reason = f"a normalisation across channels (group norm) at {call.where()}"
+    if groups == 1:
+        _mix(by_group, range(2, by_group.ndim), reason, labels)
+    else:
+        labels.tie_along(by_group, range(2, by_group.ndim), reason)
+    channels = known.flatten(2)[0, :, 0] if known.ndim > 2 else known[0]
+    for parameter in list(call.tensors())[1:]:
+        meet(channels, parameter, call, labels)
+    labels.put(call.outputs[0], known)
+
+
+def _mix(known: Tensor, axes: range, reason: str, labels: Labels) -> None:
+    """Channels that share statistics are tied, or on request marked: no equality holds then."""
+    if not labels.through_norms:
+        labels.tie_along(known, axes, reason)
+    elif labels.constant_along(known, axes) is None:
+        labels.mark_inexact(known)

@@ -1,4 +1,8 @@
-"""Pooling, sums and softmax: labels survive along every axis that is not mixed."""
+"""Pooling, sums and softmax: labels survive along every axis that is not mixed.
+
+Channels along an axis that is summed over go together: so they do for a sum over a few copies of
+the same channels, and for a sum over all channels that leaves one unit, of which nothing can go.
+"""
 
 from __future__ import annotations
 
@@ -7,15 +11,18 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from prunella.graph.call import Call, rule
-from prunella.graph.labels import Labels, constant_along
+from prunella.graph.labels import Labels
 from prunella.graph.rules.contract import freeze_all
 
 _POOLS = (
     "_adaptive_avg_pool2d", "adaptive_avg_pool1d", "_adaptive_avg_pool3d", "adaptive_max_pool2d",
-    "avg_pool1d", "avg_pool2d", "avg_pool3d", "max_pool2d_with_indices", "max_pool3d_with_indices",
-    "reflection_pad1d", "reflection_pad2d", "replication_pad1d", "replication_pad2d",
-    "upsample_bicubic2d", "upsample_bilinear2d", "upsample_linear1d", "upsample_nearest1d",
-    "upsample_nearest2d",
+    "adaptive_max_pool3d", "avg_pool1d", "avg_pool2d", "avg_pool3d", "max_pool2d_with_indices",
+    "max_pool3d_with_indices", "reflection_pad1d", "reflection_pad2d", "reflection_pad3d",
+    "replication_pad1d", "replication_pad2d", "replication_pad3d", "upsample_bicubic2d",
+    "upsample_bilinear2d", "upsample_linear1d", "upsample_nearest1d", "upsample_nearest2d",
+    "upsample_nearest3d", "upsample_trilinear3d", "_upsample_bicubic2d_aa",
+    "_upsample_bilinear2d_aa", "_upsample_nearest_exact1d", "_upsample_nearest_exact2d",
+    "grid_sampler_2d", "grid_sampler_3d",
 )  # fmt: skip
 
 
@@ -26,7 +33,7 @@ def pool(call: Call, labels: Labels) -> None:
     if known is None:
         return
     spatial = {"1": 1, "2": 2, "3": 3}[next(c for c in call.operation if c in "123")]
-    reduced = constant_along(known, list(range(known.ndim - spatial, known.ndim)))
+    reduced = labels.constant_along(known, range(known.ndim - spatial, known.ndim))
     if reduced is None:
         freeze_all(call, labels, "pooling across channels")
         return
@@ -34,17 +41,18 @@ def pool(call: Call, labels: Labels) -> None:
         labels.put(out, reduced.expand(out.shape))
 
 
-@rule("mean", "sum", "amax", "amin", "max", "min", "var", "std", "linalg_vector_norm")
+@rule("mean", "sum", "amax", "amin", "max", "min", "var", "std", "var_mean", "std_mean",
+      "linalg_vector_norm", "norm", "logsumexp", "prod", "any", "all")  # fmt: skip
 def reduction(call: Call, labels: Labels) -> None:
-    """A reduced axis disappears; if it held channels they are frozen."""
+    """The channels along a reduced axis go together."""
     known = labels.get(call.first)
     if known is None:
+        if labels.layers(call.first):
+            freeze_all(call, labels, "a reduction of a stored tensor")
         return
     axes = _axes(call, known)
-    reduced = constant_along(known, axes)
-    if reduced is None:
-        freeze_all(call, labels, "a reduction over channels")
-        return
+    reason = f"a reduction over channels ({call.operation}) at {call.where()}"
+    reduced = labels.tie_along(known, axes, reason)
     kept = [axis for axis in range(known.ndim) if axis not in axes]
     for out in call.outputs:
         if out.ndim == known.ndim:
@@ -53,23 +61,40 @@ def reduction(call: Call, labels: Labels) -> None:
             labels.put(out, reduced.permute(*kept, *axes).reshape(out.shape))
 
 
-@rule("_softmax", "_log_softmax", "_safe_softmax", "cumsum")
+@rule("_softmax", "_log_softmax", "_safe_softmax", "cumsum", "glu_jvp", "sort", "topk", "argsort")
 def along_axis(call: Call, labels: Labels) -> None:
     """Softmax over an axis that holds channels mixes them, so they are frozen."""
     known = labels.get(call.first)
     if known is None:
+        if labels.layers(call.first):
+            freeze_all(call, labels, "softmax of a stored tensor")
         return
-    if constant_along(known, [call.args[1] % known.ndim]) is None:
-        freeze_all(call, labels, "softmax over channels")
+    place = 2 if call.operation == "topk" else 1
+    given = call.args[place] if len(call.args) > place else call.kwargs.get("dim", -1)
+    reduced = labels.constant_along(known, [given % known.ndim])
+    if reduced is None:
+        freeze_all(call, labels, f"{call.operation.strip('_')} over channels")
         return
-    labels.put(call.out, known)
+    for out in call.outputs:
+        labels.put(out, reduced.expand(out.shape))
+
+
+@rule("glu")
+def gated(call: Call, labels: Labels) -> None:
+    """The two halves of the channels are multiplied with each other."""
+    known = labels.get(call.first)
+    if known is None:
+        return
+    axis = (call.args[1] if len(call.args) > 1 else -1) % known.ndim
+    first, second = known.chunk(2, axis)
+    labels.tie(first, second)
+    labels.put(call.out, first)
 
 
 def _axes(call: Call, known: Tensor) -> list[int]:
-    given = call.args[1] if len(call.args) > 1 else call.kwargs.get("dim")
-    if call.operation == "linalg_vector_norm":
-        given = call.args[2] if len(call.args) > 2 else None
-    if given is None or (isinstance(given, Sequence) and not given):
+    place = {"linalg_vector_norm": 2, "norm": 2}.get(call.operation, 1)
+    given = call.args[place] if len(call.args) > place else call.kwargs.get("dim")
+    if given is None or isinstance(given, bool) or (isinstance(given, Sequence) and not given):
         return list(range(known.ndim))
     given = [given] if isinstance(given, int) else given
     return sorted(axis % known.ndim for axis in given)
