@@ -138,7 +138,7 @@ def _no_plan(graph: ChannelGraph, name: str, axis: int, positions: Tensor) -> In
     places = positions.nonzero().reshape(-1).tolist()
     listed = ", ".join(map(str, places[:5])) + (", ..." if len(places) > 5 else "")
     return InputError(
-        f"the two plans together are no plan for the original {graph.model_type}: along axis "
-        f"{axis} of {name!r} the second removes a part of what goes together there or must stay "
-        f"(positions {listed}). Keep both plans, and apply one after the other."
+        f"the two plans together are no plan for the original {graph.model_type}: the second parts "
+        "what goes together there, or removes what must stay there; the first place is axis "
+        f"{axis} of {name!r}, positions {listed}. Keep both plans, and apply one after the other."
     )

@@ -223,7 +223,7 @@ def _check_fits(
     found = type(optimizer).__name__
     if content.kind != found:
         raise FileError(
-            f"{source}: holds the state of a {content.kind}, but the given optimiser is a {found}; "
+            f"{source}: holds the state of {content.kind}, but the given optimiser is {found}; "
             "build the optimiser as it was when the file was written."
         )
     given = [[names[id(p)] for p in group["params"]] for group in optimizer.param_groups]
