@@ -18,6 +18,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import prunella.graph.rules  # noqa: F401  (fills the registry)
 from prunella.core.errors import GraphError, InputError
+from prunella.core.modes import full_precision
 from prunella.core.types import ChannelGraph, StoredTensor
 from prunella.graph.call import RULES, Call
 from prunella.graph.groups import groups_of
@@ -60,7 +61,8 @@ def trace(model: nn.Module, example_inputs: object) -> ChannelGraph:
     )
     stored = StoredTensors(fake)
     labels = Labels(stored)
-    with _named_modules(fake) as modules, torch.no_grad(), _fastpath_off():
+    precision = full_precision(device)
+    with _named_modules(fake) as modules, torch.no_grad(), _fastpath_off(), precision:
         try:
             with _LabelMode(labels, fake_mode, modules):
                 outputs = fake(*fake_arguments)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves, tree_map
 
 from prunella.core.errors import SurgeryError
-from prunella.core.modes import evaluating
+from prunella.core.modes import evaluating, full_precision
 from prunella.core.types import ChannelGraph
 from prunella.surgery.apply import cut, masked
 
@@ -92,7 +92,8 @@ def _run(model: nn.Module, probes: list[Arguments]) -> list[Tensor]:
     if _is_coarse(model):
         # Rounding in half precision depends on the order of a sum, which a cut changes.
         model, probes = model.float(), tree_map(_as_float32, probes)
-    with evaluating(model), torch.random.fork_rng():
+    device = next(model.parameters()).device
+    with evaluating(model), torch.random.fork_rng(), full_precision(device):
         outputs = [model(*inputs) for inputs in probes]
     return [leaf for leaf in tree_leaves(outputs) if isinstance(leaf, Tensor)]
 
