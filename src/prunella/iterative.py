@@ -34,7 +34,7 @@ def slice_optimizer(
     Hooks and learning-rate schedulers belong to the old object and are not carried over.
 
     Args:
-        optimizer: AnyOptimizerf some or all parameters of `model`; untouched.
+        optimizer: Of some or all parameters of `model`; untouched.
         plan: The plan that `small` was made with.
         model: The model before the cut; untouched.
         small: The model made by `plan.apply(model)`.
