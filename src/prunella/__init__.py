@@ -26,8 +26,17 @@ from prunella.core.errors import (
 from prunella.core.results import Certificate
 from prunella.core.types import ChannelGraph, ChannelGroup, ChannelScores, Cost, Member
 from prunella.core.version import __version__
-from prunella.files import load, load_weights, save, save_weights
+from prunella.files import (
+    load,
+    load_optimizer,
+    load_plan,
+    load_weights,
+    save,
+    save_optimizer,
+    save_weights,
+)
 from prunella.graph import trace
+from prunella.iterative import compose, slice_optimizer
 from prunella.measure import accuracy, compare_latency, cost
 from prunella.pipeline import PruneResult, prune
 from prunella.plans import Plan
@@ -62,10 +71,13 @@ __all__ = [
     "accuracy",
     "certify",
     "compare_latency",
+    "compose",
     "cost",
     "data",
     "fit",
     "load",
+    "load_optimizer",
+    "load_plan",
     "load_weights",
     "networks",
     "plan",
@@ -73,7 +85,9 @@ __all__ = [
     "reestimate_batchnorm",
     "register_method",
     "save",
+    "save_optimizer",
     "save_weights",
     "sensitivities",
+    "slice_optimizer",
     "trace",
 ]

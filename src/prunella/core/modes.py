@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import torch
 from torch import nn
@@ -26,3 +26,14 @@ def evaluating(model: nn.Module) -> Iterator[None]:
     with training_flags_restored(model), torch.no_grad():
         model.eval()
         yield
+
+
+def full_precision(device: torch.device) -> AbstractContextManager[object]:
+    """Run in the tensors' own types, even where the user's training loop has `autocast` on.
+
+    Autocast runs layers on converted copies of their weights, which are no longer recognised as
+    the model's, and rounds what is measured.
+    """
+    if not torch.amp.is_autocast_available(device.type):  # the meta device, for instance
+        return nullcontext()
+    return torch.autocast(device.type, enabled=False)

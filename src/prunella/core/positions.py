@@ -32,3 +32,14 @@ def complement(positions: Tensor, size: int) -> Tensor:
     stays = torch.ones(size, dtype=torch.bool)
     stays[positions] = False
     return stays.nonzero().reshape(-1)
+
+
+def shape_without(
+    shape: tuple[int, ...],
+    removed: Mapping[int, Tensor],  # axis -> positions
+) -> tuple[int, ...]:
+    """The shape that a tensor has left when positions of some axes are removed."""
+    return tuple(
+        length - len(removed[axis]) if axis in removed else length
+        for axis, length in enumerate(shape)
+    )

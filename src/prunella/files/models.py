@@ -86,7 +86,11 @@ def load(path: str | Path, fresh_model: nn.Module) -> nn.Module:
 
 
 def load_plan(path: str | Path) -> Plan:
-    """The plan in the header of a pruned model's file."""
+    """The plan in the header of a pruned model's file.
+
+    Raises:
+        FileError: the file is missing or damaged, or holds no pruned model.
+    """
     return read_pruned(Path(path))[0]
 
 

@@ -17,6 +17,7 @@ from torch.utils.flop_counter import flop_registry
 import prunella.graph.rules  # noqa: F401  (fills the registry)
 from prunella.core.errors import GraphError, InputError
 from prunella.core.inputs import Inputs, tensors_in
+from prunella.core.modes import full_precision
 from prunella.core.types import ChannelGraph, StoredTensor
 from prunella.graph.call import RULES, Call
 from prunella.graph.groups import groups_of
@@ -78,7 +79,8 @@ def _labelled_run(
     """Run a copy of the model on labels; the outputs are those of the copy."""
     copied, moved = evaluation_copy(model, inputs, fake_mode=fake_mode)
     labels = Labels(StoredTensors(copied), through_norms=through_norms)
-    with _named_modules(copied) as modules, torch.no_grad(), _fastpath_off():
+    precision = full_precision(next(model.parameters()).device)
+    with _named_modules(copied) as modules, torch.no_grad(), _fastpath_off(), precision:
         try:
             with _LabelMode(labels, fake_mode, modules):
                 return labels, copied(*moved.args, **moved.kwargs)

@@ -12,7 +12,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from prunella.core.batches import split_batch
 from prunella.core.errors import DataError, InputError
-from prunella.core.modes import evaluating
+from prunella.core.modes import evaluating, full_precision
 from prunella.core.progress import Progress, length, silent
 from prunella.core.samples import SampleIds
 from prunella.core.types import ChannelGraph, ChannelGroup, ChannelScores, Member
@@ -52,7 +52,7 @@ def sensitivities(
     watcher = _Watcher(model, graph)
     seen: list[SampleIds] = []
     device = next(model.parameters()).device
-    with evaluating(model):
+    with evaluating(model), full_precision(device):
         for batch in progress(loader, description="sensitivities", total=length(loader)):
             inputs = split_batch(batch).inputs
             if len(inputs) == 0:

@@ -1,6 +1,7 @@
 """Cutting chosen units out of a copy of a model, and proving that the cut is faithful."""
 
 from prunella.surgery.apply import check_architecture, cut, masked
+from prunella.surgery.optimizer import sliced_optimizer
 from prunella.surgery.verify import verified_cut
 
-__all__ = ["check_architecture", "cut", "masked", "verified_cut"]
+__all__ = ["check_architecture", "cut", "masked", "sliced_optimizer", "verified_cut"]

@@ -34,15 +34,26 @@ def cut(
     names = _names_by_identity(small)
     for name, axes in removed_positions(graph, kept).items():
         tensor: Tensor = _get(small, name)
-        sliced = tensor.detach()
-        for axis, removed in axes.items():
-            stays = complement(removed, tensor.shape[axis])
-            sliced = sliced.index_select(axis, stays.to(sliced.device))
-        replacement = _like(tensor, sliced)
+        replacement = without(tensor, axes)
         for alias in names[id(tensor)]:
             _set(small, alias, replacement)
     refresh_attributes(small)
     return small
+
+
+def without(
+    tensor: Tensor,
+    removed: Mapping[int, Tensor],  # axis -> positions, int64
+) -> Tensor:
+    """A copy of a tensor without the given positions of some axes.
+
+    It keeps type, device and memory format, and stays a parameter if it was one.
+    """
+    left = tensor.detach()
+    for axis, positions in removed.items():
+        stays = complement(positions, tensor.shape[axis])
+        left = left.index_select(axis, stays.to(left.device))
+    return _like(tensor, left)
 
 
 def masked(

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from prunella.core.errors import SurgeryError
 from prunella.core.inputs import Inputs, tensors_in
-from prunella.core.modes import evaluating
+from prunella.core.modes import evaluating, full_precision
 from prunella.core.types import ChannelGraph
 from prunella.surgery.apply import cut, masked
 
@@ -89,7 +89,8 @@ def _run(model: nn.Module, probes: list[Inputs]) -> list[Tensor]:
     if _is_coarse(model):
         # Rounding in half precision depends on the order of a sum, which a cut changes.
         model, probes = model.float(), [probe.map(_as_float32) for probe in probes]
-    with evaluating(model), torch.random.fork_rng():
+    device = next(model.parameters()).device
+    with evaluating(model), torch.random.fork_rng(), full_precision(device):
         outputs = [model(*probe.args, **probe.kwargs) for probe in probes]
     return list(tensors_in(outputs))
 
