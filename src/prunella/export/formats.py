@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import logging
+import re
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
@@ -97,8 +98,18 @@ def _encode_onnx(program: ExportedProgram) -> bytes:
                  *model.graph.value_info, *model.graph.initializer, *model.functions):  # fmt: skip
         part.ClearField("metadata_props")
         part.ClearField("doc_string")
+    _name_batch_axis(model.graph)
     content: bytes = model.SerializeToString()
     return content
+
+
+def _name_batch_axis(graph: Any) -> None:
+    """Call the free size "batch" where torch.onnx calls it after a symbol, such as s77."""
+    values = (*graph.input, *graph.output, *graph.value_info)
+    shapes = [value.type.tensor_type.shape.dim for value in values]
+    symbols = [shape[0].dim_param for shape in shapes if len(shape) and shape[0].dim_param]
+    for dim in (dim for shape in shapes for dim in shape if dim.dim_param):
+        dim.dim_param = re.sub(rf"\b{symbols[0]}\b", "batch", dim.dim_param)
 
 
 def _encode_pt2(program: ExportedProgram) -> bytes:

@@ -40,7 +40,7 @@ class Inputs:
             InputError: there is no tensor with a first axis, or it is empty.
         """
         arguments = tuple(inputs) if isinstance(inputs, (tuple, list)) else (inputs,)
-        named = dict(keywords or {})
+        named = dict(sorted((keywords or {}).items()))  # the same file whatever order is given
         tensors = [leaf for leaf in tree_leaves((arguments, named)) if isinstance(leaf, Tensor)]
         rows = [len(tensor) for tensor in tensors if tensor.ndim]
         if not rows or rows[0] == 0:

@@ -105,18 +105,31 @@ def _encoded(model: nn.Module, inputs: Inputs, kind: Format) -> bytes:
 
 
 def _traced(model: nn.Module, example: Inputs) -> ExportedProgram:
-    keywords = dict(example.keywords)
-    shapes = dynamic_batch(model, example)
     with torch.no_grad(), torch.random.fork_rng(), exporters_quiet():
-        program = torch.export.export(
-            model, example.arguments, keywords, dynamic_shapes=shapes, strict=False
-        )
+        try:
+            program = _trace(model, example, strict=False)
+        except Exception as refused:
+            # Reading the code instead of running it is slower and takes, for instance, len(x).
+            try:
+                program = _trace(model, example, strict=True)
+            except Exception:
+                raise refused from refused.__cause__
     # The file is for others: no samples and no places on this machine.
     program.example_inputs = None
     for module in program.graph_module.modules():
         for node in module.graph.nodes if isinstance(module, GraphModule) else ():
             node.meta.pop("stack_trace", None)
     return program
+
+
+def _trace(model: nn.Module, example: Inputs, *, strict: bool) -> ExportedProgram:
+    return torch.export.export(
+        model,
+        example.arguments,
+        dict(example.keywords),
+        dynamic_shapes=dynamic_batch(model, example),
+        strict=strict,
+    )
 
 
 def _require_agreement(check: ExportCheck, model: nn.Module) -> None:
