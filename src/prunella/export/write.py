@@ -105,7 +105,7 @@ def _encoded(model: nn.Module, inputs: Inputs, kind: Format) -> bytes:
 
 
 def _traced(model: nn.Module, example: Inputs) -> ExportedProgram:
-    with torch.no_grad(), torch.random.fork_rng(), exporters_quiet():
+    with torch.no_grad(), exporters_quiet():
         try:
             program = _trace(model, example, strict=False)
         except Exception as refused:
