@@ -17,6 +17,7 @@ from prunella.core.budgets import Budget, Flops, Params
 from prunella.core.errors import (
     BudgetError,
     DataError,
+    ExportError,
     FileError,
     GraphError,
     InputError,
@@ -26,6 +27,7 @@ from prunella.core.errors import (
 from prunella.core.results import Certificate
 from prunella.core.types import ChannelGraph, ChannelGroup, ChannelScores, Cost, Member
 from prunella.core.version import __version__
+from prunella.export import ExportCheck, compare_onnx_latency, export
 from prunella.files import (
     load,
     load_optimizer,
@@ -55,6 +57,8 @@ __all__ = [
     "ChannelScores",
     "Cost",
     "DataError",
+    "ExportCheck",
+    "ExportError",
     "FileError",
     "Flops",
     "GraphError",
@@ -71,9 +75,11 @@ __all__ = [
     "accuracy",
     "certify",
     "compare_latency",
+    "compare_onnx_latency",
     "compose",
     "cost",
     "data",
+    "export",
     "fit",
     "load",
     "load_optimizer",

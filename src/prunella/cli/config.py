@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, TypeVar
+from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -104,6 +104,14 @@ class CertifyConfig(ModelConfig, DataConfig):
     alpha: Probability = Field(0.05, description="share of samples that may exceed the bound")
     delta: Probability = Field(0.01, description="probability that a bound is wrong")
     seed: Seed = 0
+
+
+class ExportConfig(ModelConfig, DataConfig):
+    """Everything `prunella export` needs besides the small network."""
+
+    weights: Path | None = Field(None, description="weights of the original network")
+    format: Literal["onnx", "pt2", "both"] = "both"
+    latency_batches: tuple[Count, ...] = (1, 64)
 
 
 def resolve(kind: type[C], file: Path | None, options: Mapping[str, Any]) -> C:

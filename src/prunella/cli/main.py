@@ -14,7 +14,7 @@ import typer
 from rich.console import Console
 
 from prunella import __version__
-from prunella.cli.commands import certify, data, demo, prune, report, train
+from prunella.cli.commands import certify, data, demo, export, prune, report, train
 from prunella.cli.helping import Command
 from prunella.cli.rundir import Interrupted, program
 from prunella.core.errors import PrunellaError
@@ -34,6 +34,7 @@ _COMMANDS = (
     ("train", train.train, train.EXAMPLES, "Train a network from scratch."),
     ("prune", prune.prune, prune.EXAMPLES, "Make a trained network small, with a certificate."),
     ("certify", certify.certify, certify.EXAMPLES, "Certify a small network on other samples."),
+    ("export", export.export, export.EXAMPLES, "Write a small network as ONNX or .pt2 file."),
     ("report", report.report, report.EXAMPLES, "Make the HTML report of a run again."),
     ("data", data.data, data.EXAMPLES, "List, check or fetch data sets."),
 )

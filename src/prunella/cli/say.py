@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -11,9 +12,12 @@ from rich.table import Table
 
 from prunella.core.results import Accuracies, Certificate, Latency
 from prunella.core.types import Cost
+from prunella.export import ExportCheck
 from prunella.pipeline import PruneResult
 from prunella.plans import Plan
 from prunella.retrain import EpochRecord
+
+Quartiles = tuple[float, float, float]  # seconds: first quartile, median, third quartile
 
 _BAR = 24  # cells
 _LABEL = 26  # columns of the first cell of a row
@@ -94,11 +98,7 @@ class Speaker:
         if self.quiet:
             return
         before, after = cost
-        table = Table(box=None, padding=(0, 1), header_style="bold")
-        table.add_column("", min_width=_LABEL)
-        for title in ("before", "after"):
-            table.add_column(title, justify="right", no_wrap=True)
-        table.add_column("", no_wrap=True)
+        table = _before_and_after()
         for name, first, second in (
             ("parameters", before.params, after.params),
             ("multiply-adds", before.macs, after.macs),
@@ -117,17 +117,55 @@ class Speaker:
                 f"{drop:+.2f} points",
             )
         for row in latency:
-            speed = f"{row.speedup:.2f} x as fast"
-            table.add_row(
-                f"time for a batch of {row.batch}", _time(row.before), _time(row.after), speed
-            )
-            table.add_row("  quartiles", _quartiles(row.before), _quartiles(row.after), style="dim")
+            _add_times(table, row.batch, row.before, row.after, row.speedup)
         self.tables.print(table)
         if latency:
             self.console.print(
                 f" Times are medians of {latency[0].runs} runs of each network, in turn.",
                 style="dim",
             )
+
+    def exported(
+        self,
+        checks: Sequence[tuple[ExportCheck | None, ExportCheck]],
+        latency: Mapping[int, Latency | Quartiles],
+        *,
+        runs: int,
+    ) -> None:
+        """Files of the original, if there are any, and of the small network in one table."""
+        if self.quiet:
+            return
+        table = _before_and_after()
+        for before, after in checks:
+            size = f"bytes of {escape(after.path.name)}"
+            apart = f"{after.relative_difference:.1e}"
+            if before is None:
+                table.add_row(size, "", f"{after.bytes:,}")
+                table.add_row("  largest difference", "", apart, style="dim")
+            else:
+                kept = f"{100 * after.bytes / before.bytes:.1f} % kept"
+                table.add_row(size, f"{before.bytes:,}", f"{after.bytes:,}", kept)
+                old = f"{before.relative_difference:.1e}"
+                table.add_row("  largest difference", old, apart, style="dim")
+        for batch, row in latency.items():
+            if isinstance(row, Latency):
+                _add_times(table, batch, row.before, row.after, row.speedup)
+            else:
+                _add_times(table, batch, None, row, None)
+        self.tables.print(table)
+        *sizes, last = (f"{size}" for size in checks[0][1].batches)
+        batches = f"{', '.join(sizes)} and {last}"
+        self.note(f"Differences are relative, on test samples in batches of {batches}.")
+        for check in (after for _, after in checks if after.opset is not None):
+            self.note(f"{check.path.name} uses opset {check.opset}.")
+        if latency:
+            turns = " of each network, in turn," if checks[0][0] is not None else ""
+            self.note(f"Times are medians of {runs} runs{turns} in ONNX Runtime on the CPU.")
+
+    def note(self, text: str) -> None:
+        """A remark below a table."""
+        if not self.quiet:
+            self.tables.print(f" {text}", style="dim", markup=False)
 
     def stages(self, accuracy: Accuracies) -> None:
         """Accuracy at each stage, one to a line."""
@@ -155,11 +193,31 @@ class Speaker:
             self.console.print(certificate.statement, markup=False)
 
 
-def _time(quartiles: tuple[float, float, float]) -> str:
+def _before_and_after() -> Table:
+    table = Table(box=None, padding=(0, 1), header_style="bold")
+    table.add_column("", min_width=_LABEL)
+    for title in ("before", "after"):
+        table.add_column(title, justify="right", no_wrap=True)
+    table.add_column("", no_wrap=True)
+    return table
+
+
+def _add_times(
+    table: Table, batch: int, before: Quartiles | None, after: Quartiles, speedup: float | None
+) -> None:
+    """Two rows: medians and quartiles."""
+    name = f"time for a batch of {batch}"
+    speed = "" if speedup is None else f"{speedup:.2f} x as fast"
+    table.add_row(name, "" if before is None else _time(before), _time(after), speed)
+    old = "" if before is None else _quartiles(before)
+    table.add_row("  quartiles", old, _quartiles(after), style="dim")
+
+
+def _time(quartiles: Quartiles) -> str:
     return f"{_milliseconds(quartiles[1])} ms"
 
 
-def _quartiles(quartiles: tuple[float, float, float]) -> str:
+def _quartiles(quartiles: Quartiles) -> str:
     return f"{_milliseconds(quartiles[0])} to {_milliseconds(quartiles[2])}"
 
 

@@ -37,3 +37,9 @@ class SurgeryError(PrunellaError, RuntimeError):
     """The small model does not compute what the masked original computes."""
 
     exit_code = 1
+
+
+class ExportError(PrunellaError, RuntimeError):
+    """A file for another program cannot be run, or does not compute what the network computes."""
+
+    exit_code = 1

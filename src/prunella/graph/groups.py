@@ -12,6 +12,7 @@ from prunella.core.types import ChannelGroup, Member, Role
 from prunella.graph.labels import FIXED, Labels
 from prunella.graph.shapes import equal_parts, keep_shapes
 
+
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class _Kind:
     """Classes of tied labels that own equally many positions of the same axes.
@@ -168,9 +169,7 @@ def _why_not(where: list[tuple[str, int]], labels: Labels) -> str:
     return ""
 
 
-def _group(
-    kind: _Kind, labels: Labels, heads: list[tuple[str, frozenset[int]]]
-) -> ChannelGroup:
+def _group(kind: _Kind, labels: Labels, heads: list[tuple[str, frozenset[int]]]) -> ChannelGroup:
     members = tuple(
         Member(
             tensor=tensor,

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
@@ -29,9 +29,7 @@ _PACKAGE = str(Path(__file__).parents[1] / "graph")
 _TORCH = str(Path(torch.__file__).parent)
 
 
-def trace(
-    model: nn.Module, example_inputs: object, *, through_norms: bool = False
-) -> ChannelGraph:
+def trace(model: nn.Module, example_inputs: object, *, through_norms: bool = False) -> ChannelGraph:
     """Find every group of channels that can be removed together, and why others cannot.
 
     The model is copied onto fake tensors, which hold shapes but no memory, and run once; the given
@@ -96,7 +94,9 @@ def _labelled_run(
 class _LabelMode(TorchDispatchMode):
     """Sends every ATen call to its rule."""
 
-    def __init__(self, labels: Labels, fake_mode: FakeTensorMode | None, modules: list[str]) -> None:
+    def __init__(
+        self, labels: Labels, fake_mode: FakeTensorMode | None, modules: list[str]
+    ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.labels = labels
         self.fake_mode = fake_mode

@@ -18,6 +18,7 @@ TOLERANCE = 1e-4
 _PROBES = 3
 _COARSE = (torch.float16, torch.bfloat16)
 
+
 def verified_cut(
     model: nn.Module,
     graph: ChannelGraph,

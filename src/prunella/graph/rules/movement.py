@@ -109,7 +109,9 @@ def divide(call: Call, labels: Labels) -> None:
     if known is not None:
         axis = _axis_argument(call, 1 if single else 2) % known.ndim
         if labels.constant_along(known, [axis]) is None:
-            parts = known.unbind(axis) if single else call.func(known, *call.args[1:], **call.kwargs)
+            parts = (
+                known.unbind(axis) if single else call.func(known, *call.args[1:], **call.kwargs)
+            )
             _note_parts([p.unsqueeze(axis) if single else p for p in parts], axis, call, labels)
     _moved(call, labels, lambda found: call.func(found, *call.args[1:], **call.kwargs))
 
