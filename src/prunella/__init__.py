@@ -37,7 +37,6 @@ from prunella.files import (
     save_optimizer,
     save_weights,
 )
-from prunella.graph import trace
 from prunella.iterative import compose, slice_optimizer
 from prunella.measure import accuracy, compare_latency, cost
 from prunella.pipeline import PruneResult, prune
@@ -46,6 +45,7 @@ from prunella.plans import make_plan as plan
 from prunella.retrain import Recipe, fit, reestimate_batchnorm
 from prunella.select import METHODS, Selection, register_method
 from prunella.sensitivity import sensitivities
+from prunella.tracing import trace
 
 __all__ = [
     "METHODS",

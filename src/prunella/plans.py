@@ -14,7 +14,7 @@ from prunella.core.budgets import Budget
 from prunella.core.errors import InputError
 from prunella.core.samples import SampleIds
 from prunella.core.types import ChannelGraph, ChannelScores, Cost
-from prunella.graph.trace import require_prunable
+from prunella.graph.labelled_run import require_prunable
 from prunella.select import method as method_named
 from prunella.surgery import verified_cut
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -123,6 +124,11 @@ class ChannelGraph:
     def prunable(self) -> tuple[ChannelGroup, ...]:
         """The groups from which units may be removed."""
         return tuple(group for group in self.groups if group.prunable)
+
+    @property
+    def macs(self) -> int:
+        """Multiply-adds for the example inputs."""
+        return self.other_macs + sum(math.prod(t.shape) * t.uses for t in self.tensors)
 
     def group(self, name: str) -> ChannelGroup:
         """The group of that name; KeyError if there is none."""

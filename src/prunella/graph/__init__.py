@@ -1,5 +1,5 @@
 """The channel graph: what may be removed together, found by running the model once on labels."""
 
-from prunella.graph.trace import trace
+from prunella.graph.labelled_run import trace
 
 __all__ = ["trace"]

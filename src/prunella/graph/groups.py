@@ -12,6 +12,8 @@ from prunella.core.types import ChannelGroup, Member, Role
 from prunella.graph.labels import FIXED, Labels
 from prunella.graph.shapes import equal_parts, keep_shapes
 
+_Standing = tuple[str, bool, tuple[tuple[int, int], ...]]  # reason, exact, (split, part) ...
+
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class _Kind:
@@ -61,7 +63,7 @@ def _kinds(labels: Labels) -> list[_Kind]:
     at = torch.split(places[order], [len(part) for part in owned])
     roots = torch.unique(classes).tolist()
     notes = _notes(labels)
-    alike: dict[tuple[object, ...], list[int]] = defaultdict(list)
+    alike: dict[tuple[bytes, _Standing], list[int]] = defaultdict(list)
     for unit, (root, part) in enumerate(zip(roots, owned, strict=True)):
         alike[part.numpy().tobytes(), notes.of(root)].append(unit)
     kinds = []
@@ -99,7 +101,7 @@ class _Notes:
     inexact: set[int]
     parts: dict[int, tuple[tuple[int, int], ...]]
 
-    def of(self, root: int) -> tuple[str, bool, tuple[tuple[int, int], ...]]:
+    def of(self, root: int) -> _Standing:
         return self.reasons.get(root, ""), root not in self.inexact, self.parts.get(root, ())
 
 

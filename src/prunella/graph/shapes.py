@@ -10,8 +10,11 @@ from prunella.graph.labels import FIXED, Labels
 
 def keep_shapes(labels: Labels) -> None:
     """Tie or freeze until every block of axes stays full and every fixed axis keeps its length."""
-    while any([_fill_grid(grid, labels) for grid in labels.grids]):
-        pass
+    again = True
+    while again:
+        again = False
+        for grid in labels.grids:
+            again |= _fill_grid(grid, labels)
     for known, axes, reason in labels.whole:
         if labels.constant_along(known, axes) is None:
             labels.freeze(known, reason)

@@ -17,8 +17,7 @@ from prunella.core.progress import Progress
 from prunella.core.results import Accuracies
 from prunella.core.samples import SampleIds
 from prunella.core.types import ChannelGraph, ChannelScores
-from prunella.graph import trace
-from prunella.graph.trace import require_prunable
+from prunella.graph.labelled_run import require_prunable
 from prunella.measure import accuracy, compare_latency, cost
 from prunella.pipeline.repairing import repaired
 from prunella.pipeline.result import PruneResult
@@ -27,6 +26,7 @@ from prunella.retrain import Checkpoint, Recipe, fit
 from prunella.select import method as method_named
 from prunella.sensitivity import check_weights, sensitivities
 from prunella.terminal import progress_for_people
+from prunella.tracing import trace
 
 DEFAULT_RECIPE = Recipe(epochs=5, learning_rate=0.01)
 

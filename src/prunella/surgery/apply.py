@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import copy
-from collections import defaultdict
 from collections.abc import Mapping
+from typing import cast
 
 import torch
 from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensor
 
 from prunella.core.errors import InputError
-from prunella.core.positions import complement, removed_positions
+from prunella.core.positions import complement, removed_positions, shape_without
 from prunella.core.types import ChannelGraph
 from prunella.surgery.attributes import refresh_attributes
 
@@ -30,15 +31,24 @@ def cut(
         InputError: the model's tensors differ from those the graph was made from.
     """
     check_architecture(model, graph)
-    small = copy.deepcopy(model)
-    names = _names_by_identity(small)
+    # What `deepcopy` finds here by identity it takes as the copy, so ties and names survive.
+    replaced = _shared_fakes(model)
     for name, axes in removed_positions(graph, kept).items():
-        tensor: Tensor = _get(small, name)
-        replacement = without(tensor, axes)
-        for alias in names[id(tensor)]:
-            _set(small, alias, replacement)
-    refresh_attributes(small)
+        tensor = _get(model, name)
+        replaced[id(tensor)] = without(tensor, axes)
+    small = copy.deepcopy(model, replaced)
+    refresh_attributes(small, graph, kept)
     return small
+
+
+def _shared_fakes(model: nn.Module) -> dict[int, object]:
+    """Fake tensors hold nothing that would need a copy, and their mode must stay the same one."""
+    shared: dict[int, object] = {}
+    for tensor in (*model.parameters(), *model.buffers()):
+        if isinstance(tensor, FakeTensor):
+            shared[id(tensor)] = tensor
+            shared[id(tensor.fake_mode)] = tensor.fake_mode
+    return shared
 
 
 def without(
@@ -50,6 +60,8 @@ def without(
     It keeps type, device and memory format, and stays a parameter if it was one.
     """
     left = tensor.detach()
+    if isinstance(left, FakeTensor):  # there is nothing to select
+        return _like(tensor, left.new_empty(shape_without(tuple(left.shape), removed)))
     for axis, positions in removed.items():
         stays = complement(positions, tensor.shape[axis])
         left = left.index_select(axis, stays.to(left.device))
@@ -61,21 +73,29 @@ def masked(
     graph: ChannelGraph,
     kept: Mapping[str, Tensor],  # group name -> (kept,) sorted int64
 ) -> nn.Module:
-    """A copy of `model` in which consumers read the removed units as zero.
+    """The model with consumers that read the removed units as zero; the rest is shared with it.
 
     Zeros in the consumers' weights give the same output as zeros in their inputs, because a
     consumer's output is a sum of products of the two.
     """
-    copied = copy.deepcopy(model)
-    with torch.no_grad():
-        for group in graph.prunable:
-            removed = complement(kept[group.name], group.size)
-            for member in group.members:
-                if member.role == "consumer":
-                    positions = member.indices[removed].reshape(-1)
-                    tensor = _get(copied, member.tensor)
-                    tensor.index_fill_(member.axis, positions.to(tensor.device), 0)
-    return copied
+    replaced: dict[int, object] = {id(t): t for t in (*model.parameters(), *model.buffers())}
+    for group in graph.prunable:
+        removed = complement(kept[group.name], group.size)
+        for member in group.members if len(removed) else ():
+            if member.role == "consumer":
+                tensor = _get(model, member.tensor)
+                own = replaced[id(tensor)]
+                if own is tensor:
+                    own = replaced[id(tensor)] = _own_copy(tensor)
+                positions = member.indices[removed].reshape(-1).to(tensor.device)
+                with torch.no_grad():
+                    cast("Tensor", own).index_fill_(member.axis, positions, 0)
+    return copy.deepcopy(model, replaced)
+
+
+def _own_copy(tensor: Tensor) -> Tensor:
+    own = tensor.detach().clone()
+    return nn.Parameter(own, requires_grad=False) if isinstance(tensor, nn.Parameter) else own
 
 
 def check_architecture(model: nn.Module, graph: ChannelGraph) -> None:
@@ -105,15 +125,6 @@ def check_architecture(model: nn.Module, graph: ChannelGraph) -> None:
             )
 
 
-def _names_by_identity(model: nn.Module) -> dict[int, list[str]]:
-    names: dict[int, list[str]] = defaultdict(list)
-    for name, parameter in model.named_parameters(remove_duplicate=False):
-        names[id(parameter)].append(name)
-    for name, buffer in model.named_buffers(remove_duplicate=False):
-        names[id(buffer)].append(name)
-    return names
-
-
 def _like(original: Tensor, sliced: Tensor) -> Tensor:
     layout = torch.contiguous_format
     for other in (torch.channels_last, torch.channels_last_3d):
@@ -134,8 +145,3 @@ def _get(model: nn.Module, name: str) -> Tensor:
     if not isinstance(tensor, Tensor):
         raise InputError(f"{name!r} is no tensor of {type(model).__name__}.")
     return tensor
-
-
-def _set(model: nn.Module, name: str, tensor: Tensor) -> None:
-    path, _, leaf = name.rpartition(".")
-    setattr(model.get_submodule(path), leaf, tensor)

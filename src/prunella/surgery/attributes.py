@@ -2,60 +2,144 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any, TypeVar, cast
 
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.conv import _ConvNd
 
+from prunella.core.types import ChannelGraph, ChannelGroup
+from prunella.surgery.attention import SlimMultiheadAttention
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Facts:
+    """What shapes alone do not tell.
+
+    Attributes:
+        path: Dotted name of the module.
+        carried: Weights of which whole rows were carried along, as those of grouped convolutions.
+    """
+
+    path: str
+    carried: frozenset[str]
+
+
 M = TypeVar("M", bound=nn.Module)
-_REFRESH: list[tuple[type[nn.Module], Callable[[Any], None]]] = []
+_REFRESH: list[tuple[type[nn.Module], Callable[[Any, _Facts], None]]] = []
 
 
-def refreshes(kind: type[M]) -> Callable[[Callable[[M], None]], Callable[[M], None]]:
+def refreshes(
+    kind: type[M],
+) -> Callable[[Callable[[M, _Facts], None]], Callable[[M, _Facts], None]]:
     """Register how the attributes of one kind of module follow from its tensors."""
 
-    def register(function: Callable[[M], None]) -> Callable[[M], None]:
+    def register(function: Callable[[M, _Facts], None]) -> Callable[[M, _Facts], None]:
         _REFRESH.append((kind, function))
         return function
 
     return register
 
 
-def refresh_attributes(model: nn.Module) -> None:
-    """Set `in_channels`, `num_features` and the like from the shapes the tensors have now."""
-    for module in model.modules():
+def refresh_attributes(
+    model: nn.Module,
+    graph: ChannelGraph,
+    kept: Mapping[str, Tensor],  # group name -> (kept,) int64
+) -> None:
+    """Set `in_channels`, `num_heads` and the like to what the tensors' shapes are now."""
+    for group in graph.prunable:
+        for path in group.heads:
+            count_heads(model.get_submodule(path), group, len(kept[group.name]))
+    carried = frozenset(
+        member.tensor
+        for group in graph.prunable
+        for member in group.members
+        if member.role == "carrier" and member.axis == 0
+    )
+    for path, module in model.named_modules():
+        facts = _Facts(path=path, carried=carried)
         for kind, function in _REFRESH:
             if isinstance(module, kind):
-                function(module)
+                function(module, facts)
+
+
+def count_heads(module: nn.Module, group: ChannelGroup, kept: int) -> None:
+    """Bring a module's own counts of heads in line, whatever it calls them.
+
+    Counts are whole multiples of the group's units (several query heads may share a key); widths
+    are those of all heads together. Names that speak of the width of one head are left alone.
+    """
+    widths = {m.indices.numel() for m in group.members if m.role == "consumer"}
+    for name, value in vars(module).items():
+        if type(value) is not int:
+            continue
+        counts = "head" in name and "dim" not in name and "size" not in name
+        if (counts and value % group.size == 0) or (name in _WIDTHS and value in widths):
+            setattr(module, name, value // group.size * kept)
+
+
+_WIDTHS = frozenset(
+    {"all_head_size", "attn_dim", "attention_dim", "inner_dim", "proj_dim", "inner_size"}
+)
 
 
 @refreshes(_ConvNd)
-def _convolution(module: _ConvNd) -> None:
+def _convolution(module: _ConvNd, facts: _Facts) -> None:
     first, second = module.weight.shape[:2]
-    depthwise = module.groups > 1 and module.groups == module.in_channels
+    if module.groups > 1 and f"{facts.path}.weight".lstrip(".") in facts.carried:
+        # Whole groups went: what each of them reads and makes is as before.
+        whole = module.in_channels if module.transposed else module.out_channels
+        module.groups = first * module.groups // whole
     if module.transposed:
         module.in_channels, module.out_channels = first, second * module.groups
-        return
-    if depthwise and second == 1:
-        module.groups = first * module.in_channels // module.out_channels
-    module.in_channels, module.out_channels = second * module.groups, first
+    else:
+        module.in_channels, module.out_channels = second * module.groups, first
 
 
 @refreshes(nn.Linear)
-def _linear(module: nn.Linear) -> None:
+def _linear(module: nn.Linear, _: _Facts) -> None:
     module.out_features, module.in_features = module.weight.shape
 
 
+@refreshes(nn.Embedding)
+def _embedding(module: nn.Embedding, _: _Facts) -> None:
+    module.num_embeddings, module.embedding_dim = module.weight.shape
+
+
 @refreshes(_NormBase)
-def _batch_norm(module: _NormBase) -> None:
+def _batch_norm(module: _NormBase, _: _Facts) -> None:
     for tensor in (module.weight, module.running_mean):
         if tensor is not None:
             module.num_features = len(cast("Any", tensor))
             return
 
 
+@refreshes(nn.GroupNorm)
+def _group_norm(module: nn.GroupNorm, _: _Facts) -> None:
+    if module.weight is not None:
+        channels = len(module.weight)
+        module.num_groups = max(1, module.num_groups * channels // module.num_channels)
+        module.num_channels = channels
+
+
+@refreshes(nn.LayerNorm)
+def _layer_norm(module: nn.LayerNorm, _: _Facts) -> None:
+    if module.weight is not None:
+        module.normalized_shape = tuple(module.weight.shape)
+
+
 @refreshes(nn.PReLU)
-def _prelu(module: nn.PReLU) -> None:
+def _prelu(module: nn.PReLU, _: _Facts) -> None:
     module.num_parameters = len(module.weight)
+
+
+@refreshes(nn.MultiheadAttention)
+def _multihead_attention(module: nn.MultiheadAttention, _: _Facts) -> None:
+    weight = module.q_proj_weight if module.in_proj_weight is None else module.in_proj_weight
+    rows = len(weight) // (1 if module.in_proj_weight is None else 3)
+    if rows != module.embed_dim:
+        # The original's forward takes it for granted that all heads together are as wide as
+        # what it reads; this one does not.
+        module.__class__ = SlimMultiheadAttention

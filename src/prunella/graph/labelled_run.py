@@ -25,8 +25,8 @@ from prunella.graph.labels import Labels
 from prunella.graph.rules.contract import freeze_all
 from prunella.ops import NEEDS_VALUES, StoredTensors, evaluation_copy
 
-_PACKAGE = str(Path(__file__).parents[1] / "graph")
-_TORCH = str(Path(torch.__file__).parent)
+_OWN = tuple(str(Path(__file__).parents[1] / part) for part in ("graph", "tracing.py", "ops"))
+_TORCH = f"{Path(torch.__file__).parent}/"
 
 
 def trace(model: nn.Module, example_inputs: object, *, through_norms: bool = False) -> ChannelGraph:
@@ -152,7 +152,7 @@ class _LabelMode(TorchDispatchMode):
         frame = sys._getframe()
         while frame is not None:
             name = frame.f_code.co_filename
-            if not name.startswith((_PACKAGE, _TORCH)):
+            if not name.startswith((*_OWN, _TORCH)):
                 return f"{module} ({Path(name).name}:{frame.f_lineno})"
             frame = frame.f_back  # type: ignore[assignment]
         return module

@@ -1,0 +1,261 @@
+"""From a model to the groups of channels that can really be removed from it.
+
+The labelled run knows what must go together. It cannot know sizes that are written as numbers in
+the model's code, so the groups are tried: half of every group is cut out of a copy on fake tensors,
+which is run. What does not run is frozen, with the place where it failed.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import traceback
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from torch import nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+
+from prunella.core.errors import InputError
+from prunella.core.inputs import Inputs, tensors_in
+from prunella.core.modes import full_precision
+from prunella.core.types import ChannelGraph, ChannelGroup
+from prunella.graph import trace as labelled_trace
+from prunella.ops import NEEDS_VALUES, evaluation_copy
+from prunella.surgery import cut
+
+_TORCH = f"{Path(torch.__file__).parent}/"
+Pattern = str | type[nn.Module]
+
+
+def trace(
+    model: nn.Module,
+    example_inputs: object,
+    *,
+    include: Sequence[Pattern] = (),
+    exclude: Sequence[Pattern] = (),
+    through_norms: bool = False,
+) -> ChannelGraph:
+    """Find every group of channels that can be removed together, and why others cannot.
+
+    The model is copied onto fake tensors, which hold shapes but no memory, and run there; the given
+    model is not touched. Only a model whose path depends on values is really run, in a copy.
+
+    Args:
+        model: Any module; parameters may be on any device, the meta device too.
+        example_inputs: A tensor, a sequence of positional arguments, or a dictionary of keyword
+            arguments. The first axis is the sample; one sample makes multiply-adds read per sample.
+        include: If given, only groups that one of these names may be pruned: a module's dotted name
+            with wildcards ("layer4.*"), or a type of module (`nn.Linear`).
+        exclude: Groups that one of these names stay whole; it goes before `include`.
+        through_norms: Whether channels that a layer norm mixes may be removed too. What remains is
+            then normalised differently, so the small network is not the masked one.
+
+    Returns:
+        The graph; frozen groups carry their reason.
+
+    Raises:
+        InputError: the model cannot be run on the example inputs, has no parameters, or a pattern
+            names nothing.
+    """
+    inputs = Inputs.of(example_inputs)
+    graph = labelled_trace(model, inputs, through_norms=through_norms)
+    graph = _chosen(graph, model, include=include, exclude=exclude)
+    return _tried(graph, model, inputs)
+
+
+def without_groups(graph: ChannelGraph, reasons: dict[str, str]) -> ChannelGraph:
+    """The graph with some groups frozen, and with them those that must stay equal to them."""
+    linked = {g.balance: reasons[g.name] for g in graph.groups if g.balance and g.name in reasons}
+
+    def frozen(group: ChannelGroup) -> ChannelGroup:
+        reason = group.reason or reasons.get(group.name, "") or linked.get(group.balance, "")
+        return replace(group, prunable=not reason, reason=reason)
+
+    return replace(graph, groups=tuple(frozen(group) for group in graph.groups))
+
+
+# -- what the user wants -------------------------------------------------------------------------
+
+
+def _chosen(
+    graph: ChannelGraph,
+    model: nn.Module,
+    *,
+    include: Sequence[Pattern],
+    exclude: Sequence[Pattern],
+) -> ChannelGraph:
+    kinds = {name: type(module) for name, module in model.named_modules()}
+    wanted = [_owned(graph, pattern, kinds) for pattern in include]
+    reasons = {}
+    if include:
+        named = set().union(*wanted)
+        reasons = {g.name: "not among what is to be pruned" for g in graph.groups}
+        reasons = {name: why for name, why in reasons.items() if name not in named}
+    for pattern in exclude:
+        words = pattern if isinstance(pattern, str) else pattern.__name__
+        for name in _owned(graph, pattern, kinds):
+            reasons[name] = f"excluded by {words!r}"
+    return without_groups(graph, reasons) if reasons else graph
+
+
+def _owned(graph: ChannelGraph, pattern: Pattern, kinds: dict[str, type]) -> set[str]:
+    """Names of the groups with a unit in a tensor of a module that the pattern names."""
+    found = {
+        group.name
+        for group in graph.groups
+        if any(_names(pattern, member.tensor, kinds) for member in group.members)
+        or (isinstance(pattern, str) and fnmatch.fnmatchcase(group.name, pattern))
+    }
+    if not found:
+        words = pattern if isinstance(pattern, str) else pattern.__name__
+        known = ", ".join(dict.fromkeys(group.name for group in graph.groups))
+        raise InputError(
+            f"the pattern {words!r} names no group of {graph.model_type}; give a module's name, "
+            f"wildcards allowed, or a type of module. Groups: {known}."
+        )
+    return found
+
+
+def _names(pattern: Pattern, tensor: str, kinds: dict[str, type]) -> bool:
+    owner = tensor.rpartition(".")[0]
+    if not isinstance(pattern, str):
+        return issubclass(kinds.get(owner, object), pattern)
+    parts = tensor.split(".")
+    return any(
+        fnmatch.fnmatchcase(".".join(parts[:end]), pattern) for end in range(1, len(parts) + 1)
+    )
+
+
+# -- what the model's code allows ----------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Failure:
+    """Where a trial cut did not run: the innermost module whose code was running, and the words."""
+
+    module: str
+    words: str
+
+
+def _tried(graph: ChannelGraph, model: nn.Module, inputs: Inputs) -> ChannelGraph:
+    if not graph.prunable:
+        return graph
+    try:
+        run = _Trial(model, inputs, FakeTensorMode(allow_non_fake_inputs=True))
+    except NEEDS_VALUES:
+        run = _Trial(model, inputs, None)
+    while graph.prunable:
+        failure = run.failure(graph)
+        if failure is None:
+            break
+        fails = run.fails(graph)
+        suspects = _in_module(graph, failure.module)
+        culprits = [name for name in suspects if fails([name])] or suspects
+        if not culprits:
+            culprits = _narrowed([group.name for group in graph.prunable], fails)
+        culprits += _alike(graph, culprits, failure.module, run.kinds)
+        graph = without_groups(graph, dict.fromkeys(culprits, failure.words))
+    return graph
+
+
+class _Trial:
+    """Cuts half of each prunable group out of a copy and runs it."""
+
+    def __init__(self, model: nn.Module, inputs: Inputs, fake_mode: FakeTensorMode | None) -> None:
+        self.fake_mode = fake_mode
+        self.model, self.inputs = evaluation_copy(model, inputs, fake_mode=fake_mode)
+        self.kinds = {name: type(module) for name, module in model.named_modules()}
+        self.device = next(model.parameters()).device
+        self.expected = self._run(self.model)
+
+    def failure(self, graph: ChannelGraph) -> _Failure | None:
+        """What went wrong, or None if the outputs have the shapes of the original's."""
+        kept = {g.name: torch.arange(g.size)[: (g.size + 1) // 2] for g in graph.prunable}
+        small = cut(self.model, graph, kept)
+        try:
+            shapes = self._run(small)
+        except Exception as error:  # the model's own code may raise anything
+            return _blame(error, small)
+        if shapes != self.expected:
+            return _Failure(module="", words="the outputs would have other shapes")
+        return None
+
+    def fails(self, graph: ChannelGraph) -> Callable[[list[str]], bool]:
+        """Whether a cut of the named groups alone does not run."""
+
+        def alone(names: list[str]) -> bool:
+            others = {g.name: "not tried" for g in graph.prunable if g.name not in names}
+            return self.failure(without_groups(graph, others)) is not None
+
+        return alone
+
+    def _run(self, model: nn.Module) -> list[torch.Size]:
+        with torch.no_grad(), full_precision(self.device), self.fake_mode or nullcontext():
+            outputs = model(*self.inputs.args, **self.inputs.kwargs)
+        return [tensor.shape for tensor in tensors_in(outputs)]
+
+
+def _blame(error: Exception, small: nn.Module) -> _Failure:
+    """The innermost module with code of its own on the way to the error, and that line."""
+    names = {id(module): name for name, module in small.named_modules()}
+    module, line = "", ""
+    for frame, number in traceback.walk_tb(error.__traceback__):
+        owner = names.get(id(frame.f_locals.get("self")))
+        module = owner or module
+        name = frame.f_code.co_filename
+        if not name.startswith(_TORCH) and "prunella" not in Path(name).parts[-2:-1]:
+            line = f"{Path(name).name}:{number}"
+    words = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    place = module or "the model"
+    return _Failure(
+        module=module,
+        words=f"a size written in the code of {place} ({line}) cannot follow a cut: {words}",
+    )
+
+
+def _in_module(graph: ChannelGraph, module: str) -> list[str]:
+    """Prunable groups with tensors in a module."""
+    start = f"{module}."
+    return [
+        group.name
+        for group in graph.prunable
+        if module and any(member.tensor.startswith(start) for member in group.members)
+    ]
+
+
+def _alike(
+    graph: ChannelGraph, culprits: list[str], module: str, kinds: dict[str, type]
+) -> list[str]:
+    """Groups that own the same tensors of other modules of the same kind: they fail as well."""
+    kind = kinds.get(module)
+    if not module or kind is None or kind.__module__.startswith("torch.nn"):
+        return []
+
+    def inside(group: ChannelGroup, name: str) -> frozenset[str]:
+        start = f"{name}."
+        found = (member.tensor for member in group.members)
+        return frozenset(t.removeprefix(start) for t in found if t.startswith(start))
+
+    wanted = {inside(graph.group(name), module) for name in culprits} - {frozenset()}
+    others = [name for name, other in kinds.items() if other is kind and name != module]
+    return [
+        group.name
+        for group in graph.prunable
+        if group.name not in culprits and any(inside(group, name) in wanted for name in others)
+    ]
+
+
+def _narrowed(names: list[str], fails: Callable[[list[str]], bool]) -> list[str]:
+    """A small set of groups that fails by itself, found by halving."""
+    while len(names) > 1:
+        half = len(names) // 2
+        if fails(names[:half]):
+            names = names[:half]
+        elif fails(names[half:]):
+            names = names[half:]
+        else:
+            break
+    return names
