@@ -11,41 +11,47 @@ The main road::
 or all of it with `prunella.prune`.
 """
 
-from prunella import data, networks
-from prunella.certificate import certify
-from prunella.core.budgets import Budget, Flops, Params
-from prunella.core.errors import (
-    BudgetError,
-    DataError,
-    ExportError,
-    FileError,
-    GraphError,
-    InputError,
-    PrunellaError,
-    SurgeryError,
-)
-from prunella.core.results import Certificate
-from prunella.core.types import ChannelGraph, ChannelGroup, ChannelScores, Cost, Member
-from prunella.core.version import __version__
-from prunella.export import ExportCheck, compare_onnx_latency, export
-from prunella.files import (
-    load,
-    load_optimizer,
-    load_plan,
-    load_weights,
-    save,
-    save_optimizer,
-    save_weights,
-)
-from prunella.iterative import compose, slice_optimizer
-from prunella.measure import accuracy, compare_latency, cost
-from prunella.pipeline import PruneResult, prune
-from prunella.plans import Plan
-from prunella.plans import make_plan as plan
-from prunella.retrain import Recipe, fit, reestimate_batchnorm
-from prunella.select import METHODS, Selection, register_method
-from prunella.sensitivity import sensitivities
-from prunella.tracing import trace
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from prunella import data, networks
+    from prunella.certificate import certify
+    from prunella.core.budgets import Budget, Flops, Params
+    from prunella.core.errors import (
+        BudgetError,
+        DataError,
+        ExportError,
+        FileError,
+        GraphError,
+        InputError,
+        PrunellaError,
+        SurgeryError,
+    )
+    from prunella.core.results import Certificate
+    from prunella.core.types import ChannelGraph, ChannelGroup, ChannelScores, Cost, Member
+    from prunella.core.version import __version__
+    from prunella.exporting import ExportCheck, compare_onnx_latency, export
+    from prunella.files import (
+        load,
+        load_optimizer,
+        load_plan,
+        load_weights,
+        save,
+        save_optimizer,
+        save_weights,
+    )
+    from prunella.iterative import compose, slice_optimizer
+    from prunella.measure import accuracy, compare_latency, cost
+    from prunella.pipeline import PruneResult, prune
+    from prunella.plans import Plan
+    from prunella.plans import make_plan as plan
+    from prunella.retrain import Recipe, fit, reestimate_batchnorm
+    from prunella.select import METHODS, Selection, register_method
+    from prunella.sensitivity import sensitivities
+    from prunella.tracing import trace
 
 __all__ = [
     "METHODS",
@@ -97,3 +103,77 @@ __all__ = [
     "slice_optimizer",
     "trace",
 ]
+
+# Where each name comes from, the same as above: importing torch takes seconds, so nothing that
+# needs it is imported before it is asked for.
+_HOMES = {
+    "Budget": "prunella.core.budgets:Budget",
+    "BudgetError": "prunella.core.errors:BudgetError",
+    "Certificate": "prunella.core.results:Certificate",
+    "ChannelGraph": "prunella.core.types:ChannelGraph",
+    "ChannelGroup": "prunella.core.types:ChannelGroup",
+    "ChannelScores": "prunella.core.types:ChannelScores",
+    "Cost": "prunella.core.types:Cost",
+    "DataError": "prunella.core.errors:DataError",
+    "ExportCheck": "prunella.exporting:ExportCheck",
+    "ExportError": "prunella.core.errors:ExportError",
+    "FileError": "prunella.core.errors:FileError",
+    "Flops": "prunella.core.budgets:Flops",
+    "GraphError": "prunella.core.errors:GraphError",
+    "InputError": "prunella.core.errors:InputError",
+    "METHODS": "prunella.select:METHODS",
+    "Member": "prunella.core.types:Member",
+    "Params": "prunella.core.budgets:Params",
+    "Plan": "prunella.plans:Plan",
+    "PruneResult": "prunella.pipeline:PruneResult",
+    "PrunellaError": "prunella.core.errors:PrunellaError",
+    "Recipe": "prunella.retrain:Recipe",
+    "Selection": "prunella.select:Selection",
+    "SurgeryError": "prunella.core.errors:SurgeryError",
+    "__version__": "prunella.core.version:__version__",
+    "accuracy": "prunella.measure:accuracy",
+    "certify": "prunella.certificate:certify",
+    "compare_latency": "prunella.measure:compare_latency",
+    "compare_onnx_latency": "prunella.exporting:compare_onnx_latency",
+    "compose": "prunella.iterative:compose",
+    "cost": "prunella.measure:cost",
+    "data": "prunella.data",
+    "export": "prunella.exporting:export",
+    "fit": "prunella.retrain:fit",
+    "load": "prunella.files:load",
+    "load_optimizer": "prunella.files:load_optimizer",
+    "load_plan": "prunella.files:load_plan",
+    "load_weights": "prunella.files:load_weights",
+    "networks": "prunella.networks",
+    "plan": "prunella.plans:make_plan",
+    "prune": "prunella.pipeline:prune",
+    "reestimate_batchnorm": "prunella.retrain:reestimate_batchnorm",
+    "register_method": "prunella.select:register_method",
+    "save": "prunella.files:save",
+    "save_optimizer": "prunella.files:save_optimizer",
+    "save_weights": "prunella.files:save_weights",
+    "sensitivities": "prunella.sensitivity:sensitivities",
+    "slice_optimizer": "prunella.iterative:slice_optimizer",
+    "trace": "prunella.tracing:trace",
+}
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
+
+if not TYPE_CHECKING:  # else any name at all would pass a check of types
+
+    def __getattr__(name):
+        """Import a name of the list above, or a part of the package, when it is asked for."""
+        home, _, attribute = _HOMES.get(name, f"{__name__}.{name}").partition(":")
+        try:
+            module = importlib.import_module(home)
+        except ModuleNotFoundError as error:
+            if error.name != home:
+                raise
+            message = f"module {__name__!r} has no attribute {name!r}"
+            raise AttributeError(message) from None
+        value = getattr(module, attribute) if attribute else module
+        globals()[name] = value
+        return value

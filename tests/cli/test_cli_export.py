@@ -13,7 +13,7 @@ import torch
 import yaml
 
 import prunella as library
-from prunella.export import formats, write
+from prunella.exporting import formats, write
 
 
 @pytest.fixture

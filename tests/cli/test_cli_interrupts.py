@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import os
 import shlex
 import signal
 import subprocess
@@ -15,7 +16,7 @@ from pathlib import Path
 import pytest
 from safetensors import safe_open
 
-from prunella.cli import outcome, say
+from prunella.cli import interrupts, outcome, say
 
 STAGES = ("tracing", "scoring", "cutting", "measuring accuracy", "repairing", "retraining",
           "certifying", "measuring run times")  # fmt: skip
@@ -190,11 +191,9 @@ def test_interrupted_other_commands(prunella, asked, weights, workplace, monkeyp
 
 
 def test_a_hasty_second_ctrl_c_does_not_disturb_the_tidying_up(monkeypatch):
-    from prunella.cli import main
-
     now = 100.0
-    monkeypatch.setattr(main.time, "monotonic", lambda: now)
-    press = main._Interrupts()
+    monkeypatch.setattr(interrupts.time, "monotonic", lambda: now)
+    press = interrupts.Interrupts()
     with pytest.raises(KeyboardInterrupt):
         press(signal.SIGINT, None)
     for now in (100.0, 100.5, 101.2):  # noqa: B007
@@ -277,3 +276,79 @@ def test_pipe_that_closes_early(slow, workplace, environment):
     process.stderr.close()
     assert process.wait(timeout=60) == 1
     assert not list(workplace.rglob("*.part"))
+
+
+# While other packages are still being imported, which takes seconds
+
+SLEEPS = """
+print("importing", flush=True)
+import time
+try:
+    time.sleep(60)
+except BaseException:  # some packages lose an exception that comes while they are imported
+    raise {kind}("could not be imported")
+"""
+AS_MODULE = ["-m", "prunella"]
+AS_PROGRAM = ["-c", "from prunella.__main__ import run; run()"]
+
+
+@pytest.mark.parametrize("started", [AS_MODULE, AS_PROGRAM], ids=["module", "program"])
+@pytest.mark.parametrize("kind", ["KeyboardInterrupt", "ImportError"])
+@pytest.mark.parametrize("package", ["typer", "torch"])
+def test_ctrl_c_during_an_import(workplace, environment, package, kind, started):
+    (workplace / "stubs").mkdir()
+    (workplace / "stubs" / f"{package}.py").write_text(SLEEPS.format(kind=kind))
+    path = os.pathsep.join([str(workplace / "stubs"), environment["PYTHONPATH"]])
+    process = subprocess.Popen(
+        [sys.executable, *started, "data", "bundled"],
+        env={**environment, "PYTHONPATH": path},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    wait_for(process, "importing")
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=30)
+    assert (out, err) == ("", "Interrupted.\n")
+    assert process.returncode == 130
+
+
+def test_ctrl_c_that_is_ignored_stays_ignored_during_imports(workplace, environment):
+    (workplace / "stubs").mkdir()
+    (workplace / "stubs" / "torch.py").write_text(
+        "import time\nprint('importing', flush=True)\ntime.sleep(1)\nprint('over', flush=True)\n"
+        "raise SystemExit(7)\n"
+    )
+    path = os.pathsep.join([str(workplace / "stubs"), environment["PYTHONPATH"]])
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # as a script does for what it runs in background
+    process = subprocess.Popen(
+        [sys.executable, "-m", "prunella", "data"],
+        env={**environment, "PYTHONPATH": path},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    wait_for(process, "importing")
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=30)
+    assert (out, err, process.returncode) == ("over\n", "", 7)
+
+
+def test_help_and_version_need_no_torch(workplace, environment):
+    (workplace / "torch.py").write_text("raise AssertionError('torch was imported')\n")
+    path = os.pathsep.join([str(workplace), environment["PYTHONPATH"]])
+    for option, part in (("--help", "certify  Certify a small network"), ("--version", "prunella")):
+        done = subprocess.run(
+            [sys.executable, "-m", "prunella", option],
+            env={**environment, "PYTHONPATH": path},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert (done.returncode, done.stderr) == (0, "")
+        assert part in done.stdout
+
+
+def test_the_installed_program_is_the_one_tested_here():
+    text = (Path(__file__).parents[2] / "pyproject.toml").read_text()
+    assert '\n[project.scripts]\nprunella = "prunella.__main__:run"\n' in text

@@ -579,7 +579,7 @@ def test_certify_with_a_damaged_plan(certify, small, workplace):
         (None, ["report.json: no such file", "finished run"]),
         ("", ["report.json", "not JSON"]),
         ("{", ["report.json", "not JSON"]),
-        ("[]", ["report.json", "a list"]),
+        ("[]", ["report.json", "[]", "expected an object"]),
         ('{"schema_version": 99}', ["report.json", "99"]),
         ('{"schema_version": 1}', ["report.json", "missing"]),
     ],

@@ -10,12 +10,15 @@ from typing import Annotated, Any, ClassVar, Literal, TypeVar
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from prunella.cli.yamltext import read_yaml
 from prunella.core.budgets import Budget, Flops, Params
 from prunella.core.errors import InputError
+from prunella.core.words import one_line, shown
 from prunella.files.atomic import read_text
 from prunella.retrain import Recipe
 
 C = TypeVar("C", bound=BaseModel)
+_MOST_PROBLEMS = 6  # in one message
 
 Count = Annotated[int, Field(ge=1)]
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
@@ -155,10 +158,10 @@ def to_yaml(config: BaseModel) -> str:
 
 
 def _yaml(file: Path) -> Mapping[str, Any]:
+    text = read_text(file)
     try:
-        text = read_text(file)
-        loaded = yaml.safe_load(text)
-    except yaml.YAMLError as error:
+        loaded = read_yaml(text)
+    except ValueError as error:
         raise InputError(f"--config {file}: not valid YAML ({error}).") from None
     if loaded is None:
         return {}
@@ -177,17 +180,20 @@ def _explain(
     missing, problems = [], []
     for problem in error.errors():
         path = [str(part) for part in problem["loc"]]
-        field = ".".join(path)
+        field = one_line(".".join(path))
         name = f"--{path[-1].replace('_', '-')}" if field in given else f"{file}: {field}"
         if problem["type"] == "missing":
             missing.append(f"--{field.replace('_', '-')}")
         elif problem["type"] == "extra_forbidden":
             problems.append(f"{name} is no known field{_nearest(path, kind)}")
         else:
-            wrong = problem["msg"].replace("Input should", "should", 1)
+            wrong = one_line(problem["msg"]).replace("Input should", "should", 1)
             known = kind.model_fields.get(field)
             hint = f" ({known.description})" if known and known.description else ""
-            problems.append(f"{name} {wrong}, got {problem['input']!r}{hint}")
+            problems.append(f"{name} {wrong}, got {shown(problem['input'])}{hint}")
+    if len(problems) > _MOST_PROBLEMS:
+        more = len(problems) - _MOST_PROBLEMS
+        problems[_MOST_PROBLEMS:] = [f"and {more} more"]
     if missing:
         where = " or in the file" if file is not None else " or in a file given by --config"
         problems.append(f"give {', '.join(missing)} as options{where}")

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+import importlib
+from typing import Any, final
 
-from typer.core import TyperCommand
+import typer
+from typer.core import TyperCommand, TyperGroup
+
+from prunella.cli.commands import SUMMARIES
+from prunella.cli.interrupts import importing
 
 
 class Command(TyperCommand):
@@ -44,6 +49,35 @@ class Command(TyperCommand):
             with formatter.section("Examples"):
                 for line in self.epilog.splitlines():
                     formatter.write(f"  {line}\n" if line else "\n")
+
+
+@final
+class Group(TyperGroup):
+    """Knows the commands by name, and imports the one that is called."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        names: Any = dict.fromkeys(SUMMARIES)  # the names are all that typer itself looks at
+        self.commands = names
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """The command of that name, or None; this imports what it needs, torch above all."""
+        del ctx
+        if cmd_name not in SUMMARIES:
+            return None
+        with importing():
+            module = importlib.import_module(f"prunella.cli.commands.{cmd_name}")
+        alone = typer.Typer(
+            add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False
+        )
+        alone.command(cmd_name, cls=Command, epilog=module.EXAMPLES)(getattr(module, cmd_name))
+        return typer.main.get_command(alone)
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        """Write the list of the commands, without importing any."""
+        del ctx
+        with formatter.section("Commands"):
+            formatter.write_dl(list(SUMMARIES.items()))
 
 
 def examples(*paragraphs: str) -> str:

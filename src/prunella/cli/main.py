@@ -1,26 +1,28 @@
-"""Entry point: exit codes and messages."""
+"""Entry point: exit codes and messages.
+
+Imports nothing that takes long, so that help and version come at once; a command's module is
+imported when the command is called.
+"""
 
 from __future__ import annotations
 
-import math
 import re
 import signal
 import sys
-import time
-from types import FrameType
 from typing import Annotated
 
 import typer
 from rich.console import Console
 
-from prunella import __version__
-from prunella.cli.commands import certify, data, demo, export, prune, report, train
-from prunella.cli.helping import Command
-from prunella.cli.rundir import Interrupted, program
+from prunella.cli.helping import Group
+from prunella.cli.interrupts import Interrupted, Interrupts, listen
+from prunella.cli.invocation import program
 from prunella.core.errors import PrunellaError
+from prunella.core.version import __version__
 
 app = typer.Typer(
     name="prunella",
+    cls=Group,
     help="Make trained neural networks small, and say how far the small ones can be trusted.",
     epilog="Begin with `prunella demo`; each command has its own --help, with examples.",
     no_args_is_help=True,
@@ -29,17 +31,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-_COMMANDS = (
-    ("demo", demo.demo, demo.EXAMPLES, "See it work on bundled data, in about a minute."),
-    ("train", train.train, train.EXAMPLES, "Train a network from scratch."),
-    ("prune", prune.prune, prune.EXAMPLES, "Make a trained network small, with a certificate."),
-    ("certify", certify.certify, certify.EXAMPLES, "Certify a small network on other samples."),
-    ("export", export.export, export.EXAMPLES, "Write a small network as ONNX or .pt2 file."),
-    ("report", report.report, report.EXAMPLES, "Make the HTML report of a run again."),
-    ("data", data.data, data.EXAMPLES, "List, check or fetch data sets."),
-)
-for _name, _function, _examples, _line in _COMMANDS:
-    app.command(_name, cls=Command, epilog=_examples, short_help=_line)(_function)
 
 
 def _show_version(wanted: bool) -> None:
@@ -62,8 +53,7 @@ def _options(
 
 def run() -> None:
     """Run the command line; exit codes are 0 done, 1 not reached, 2 usage, 130 interrupted."""
-    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:  # as in the background of a script
-        signal.signal(signal.SIGINT, _Interrupts())
+    listen(Interrupts())
     code = main(sys.argv[1:])
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # everything is said; only the exit is left
     sys.exit(code)
@@ -98,21 +88,6 @@ def main(arguments: list[str]) -> int:
         # Ctrl-C outside the parts of a command that write files.
         errors.print("Interrupted; run the same command again.", style="yellow")
     return code
-
-
-class _Interrupts:
-    """Ctrl-C as an exception, but a hasty second one does not disturb the tidying up."""
-
-    def __init__(self) -> None:
-        self.last = -math.inf
-
-    def __call__(self, number: int, frame: FrameType | None) -> None:
-        del number, frame
-        now = time.monotonic()
-        hasty = now - self.last < 1
-        self.last = now
-        if not hasty:
-            raise KeyboardInterrupt
 
 
 def _paragraph(text: str) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shlex
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import datetime
@@ -14,26 +13,13 @@ from typing import Any, NoReturn
 from pydantic import BaseModel
 
 from prunella.cli.config import resolve, to_yaml
+from prunella.cli.interrupts import Interrupted
+from prunella.cli.invocation import program
 from prunella.core.errors import FileError, InputError, PrunellaError
 from prunella.files.atomic import write_atomically
 from prunella.files.stages import StageFiles
 
 CONFIG = "config.yaml"
-
-
-class Interrupted(PrunellaError):
-    """The user pressed Ctrl-C; the message says how to go on."""
-
-    exit_code = 130
-
-
-@contextmanager
-def interruptible(advice: str) -> Iterator[None]:
-    """Turn Ctrl-C into `Interrupted` with a sentence on how to go on."""
-    try:
-        yield
-    except KeyboardInterrupt:
-        raise Interrupted(f"Interrupted. {advice}") from None
 
 
 @contextmanager
@@ -157,18 +143,6 @@ def stages_left(directory: Path) -> bool:
     """Whether the directory holds results that only an unfinished run needs."""
     stages = StageFiles(directory)
     return stages.load_scores() is not None or stages.load_training() is not None
-
-
-def program() -> str:
-    """How this program was called, as it could be typed."""
-    started_as_module = Path(sys.argv[0]).name == "__main__.py"
-    return "python -m prunella" if started_as_module else "prunella"
-
-
-def command_line(arguments: Sequence[str]) -> str:
-    """The command that is running, as it could be typed to make the run again."""
-    kept = [argument for argument in arguments if argument != "--resume"]
-    return f"{program()} {shlex.join(kept)}"
 
 
 def _stop(directory: Path, again: str) -> NoReturn:

@@ -12,7 +12,7 @@ from rich.table import Table
 
 from prunella.core.results import Accuracies, Certificate, Latency
 from prunella.core.types import Cost
-from prunella.export import ExportCheck
+from prunella.exporting import ExportCheck
 from prunella.pipeline import PruneResult
 from prunella.plans import Plan
 from prunella.retrain import EpochRecord

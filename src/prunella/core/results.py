@@ -9,7 +9,9 @@ from dataclasses import asdict, dataclass
 from typing import Any, TypeGuard
 
 from prunella.core.errors import FileError
+from prunella.core.jsontext import NewerVersionError, Upgrade, read_json, upgraded
 from prunella.core.types import Cost
+from prunella.core.words import shown
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,7 +59,7 @@ class Certificate:
             "like them, each of the following statements holds with confidence "
             f"{100 * (1 - self.delta):g} %:",
             f"the two networks name a different class for at most "
-            f"{_percent_up(self.disagreement_upper)} % of samples "
+            f"{percent_up(self.disagreement_upper)} % of samples "
             f"(observed {100 * self.disagreement:.2f} %);",
         ]
         if self.accuracy_drop_upper is not None and self.accuracy_drop is not None:
@@ -70,7 +72,7 @@ class Certificate:
             parts.append("outputs are all zero too often.")
         else:
             parts.append(
-                f"{most} the outputs differ by at most {_percent_up(self.logit_error_bound)} % of "
+                f"{most} the outputs differ by at most {percent_up(self.logit_error_bound)} % of "
                 "the length of the original's output."
             )
         parts.append("Samples that are not drawn like them are not covered.")
@@ -91,27 +93,52 @@ class Certificate:
             FileError: the text is no certificate, is damaged, or has an unknown schema version.
         """
         try:
-            data = json.loads(text)
+            data = read_json(text)
         except ValueError as error:
             raise FileError(
                 f"the certificate is not JSON ({error}); expected the text that "
                 "Certificate.to_json wrote. The file is damaged or something else."
             ) from None
-        if not isinstance(data, dict) or "schema_version" not in data:
+        try:
+            data = upgraded(data, newest=_SCHEMA_VERSION, steps=_UPGRADES, what="the certificate")
+        except NewerVersionError as error:
+            raise FileError(str(error)) from None
+        except ValueError as error:
             raise FileError(
-                "the JSON has no schema_version; expected the text that Certificate.to_json "
-                "wrote. The file is damaged or something else."
-            )
-        if data["schema_version"] != _SCHEMA_VERSION:
+                f"{error}; expected the text that Certificate.to_json wrote. The file is damaged "
+                "or something else."
+            ) from None
+        certificate = Certificate(**{name: _read_field(data, name) for name in _FIELDS})
+        check_certificate(certificate)
+        return certificate
+
+
+def check_certificate(certificate: Certificate) -> None:
+    """Raise FileError, naming the field, if it holds what no certificate can hold."""
+    for name, accepts in _FIELDS.items():
+        value = getattr(certificate, name)
+        if not accepts(value):
             raise FileError(
-                f"the certificate has schema_version {data['schema_version']!r}; this version of "
-                f"prunella reads {_SCHEMA_VERSION}. Use the version that wrote it."
+                f"the certificate's {name} is {shown(value)}, which no certificate can hold. The "
+                "file is damaged; make the certificate again."
             )
-        values = {name: _read_field(data, name, accepts) for name, accepts in _FIELDS.items()}
-        return Certificate(**values)
+    if certificate.disagreement > certificate.disagreement_upper:
+        raise FileError(
+            f"the certificate's disagreement is {certificate.disagreement}, above its own upper "
+            f"bound {certificate.disagreement_upper}. The file is damaged; make the certificate "
+            "again."
+        )
+    if (certificate.accuracy_drop is None) != (certificate.accuracy_drop_upper is None):
+        raise FileError(
+            "the certificate has only one of accuracy_drop and accuracy_drop_upper; expected both "
+            "or neither. The file is damaged; make the certificate again."
+        )
 
 
 _SCHEMA_VERSION = 1
+# Makes a certificate of version v + 1 out of one of version v, both as plain data. When the schema
+# changes, the old version gets an entry here, and tests/golden keeps a file of it.
+_UPGRADES: Mapping[int, Upgrade] = {}
 
 
 def _drop_words(observed: float, upper: float) -> str:
@@ -121,11 +148,16 @@ def _drop_words(observed: float, upper: float) -> str:
             f"the accuracy rises by at least {math.floor(-upper * 1e4) / 100:.2f} percentage "
             f"points {seen};"
         )
-    return f"the accuracy falls by at most {_percent_up(upper)} percentage points {seen};"
+    return f"the accuracy falls by at most {percent_up(upper)} percentage points {seen};"
 
 
-def _percent_up(bound: float) -> str:
+_MOST_PERCENT = 1e12
+
+
+def percent_up(bound: float) -> str:
     """A bound in percent, rounded up at two decimals so that the words are never too strong."""
+    if bound > _MOST_PERCENT:  # an output of nearly zero; the digits would mean nothing
+        return f"10^{math.floor(math.log10(bound)) + 3}"
     # the small allowance keeps 0.03 from becoming 3.01 by binary rounding alone
     return f"{math.ceil(bound * 1e4 - 1e-7) / 100:,.2f}"
 
@@ -148,13 +180,11 @@ def _is_difference(value: object) -> bool:
 
 
 def _is_size(value: object) -> bool:
-    if value is None or value == "infinity":
-        return True
-    return _is_number(value) and value >= 0
+    return value is None or value == math.inf or (_is_number(value) and value >= 0)
 
 
 def _is_count(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value > 0
+    return isinstance(value, int) and not isinstance(value, bool) and 0 < value < 2**63
 
 
 def _is_digest(value: object) -> bool:
@@ -162,7 +192,7 @@ def _is_digest(value: object) -> bool:
 
 
 def _is_texts(value: object) -> bool:
-    return isinstance(value, list) and all(isinstance(text, str) for text in value)
+    return isinstance(value, tuple) and all(isinstance(text, str) for text in value)
 
 
 _FIELDS: dict[str, Callable[[object], bool]] = {
@@ -181,20 +211,15 @@ _FIELDS: dict[str, Callable[[object], bool]] = {
 }
 
 
-def _read_field(data: dict[str, Any], name: str, accepts: Callable[[object], bool]) -> Any:
-    """One field of a certificate as it came from JSON, checked."""
+def _read_field(data: dict[str, Any], name: str) -> Any:
+    """One field of a certificate as it came from JSON."""
     if name not in data:
         raise FileError(
             f"the certificate has no {name!r}; expected all of {', '.join(_FIELDS)}. The file is "
             "damaged; make the certificate again."
         )
     value = data[name]
-    if not accepts(value):
-        raise FileError(
-            f"the certificate's {name} is {value!r}, which no certificate can hold. The file is "
-            "damaged; make the certificate again."
-        )
-    if accepts is _is_size and value == "infinity":
+    if name == "logit_error_bound" and value == "infinity":
         return math.inf
     return tuple(value) if isinstance(value, list) else value
 

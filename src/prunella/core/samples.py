@@ -11,6 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from prunella.core.errors import FileError
+from prunella.core.words import shown
+
 _BYTES = 8  # 64 bits: among a million samples a chance collision has probability 3e-8
 
 
@@ -71,8 +74,29 @@ class SampleIds:
         return {"count": self.count, "hashes": base64.b64encode(data.tobytes()).decode()}
 
     @staticmethod
-    def from_json(data: dict[str, object]) -> SampleIds:
-        """The inverse of `to_json`."""
-        raw = base64.b64decode(str(data["hashes"]))
-        values = np.frombuffer(raw, dtype="<u8")
-        return SampleIds(hashes=frozenset(int(v) for v in values), count=int(str(data["count"])))
+    def from_json(data: object) -> SampleIds:
+        """The inverse of `to_json`.
+
+        Raises:
+            FileError: the data is damaged.
+        """
+        count = data.get("count") if isinstance(data, dict) else None
+        text = data.get("hashes") if isinstance(data, dict) else None
+        if type(count) is not int or not isinstance(text, str):
+            raise FileError(
+                f"fingerprints of samples are {shown(data)}; expected a count and the hashes."
+            )
+        try:
+            raw = base64.b64decode(text, validate=True)
+        except ValueError as error:
+            raise FileError(f"fingerprints of samples are no base64 ({error}).") from None
+        values = np.frombuffer(raw[: len(raw) // _BYTES * _BYTES], dtype="<u8")
+        hashes = frozenset(values.tolist())
+        distinct = len(hashes) == len(values) and not len(raw) % _BYTES
+        if not distinct or not len(hashes) <= count < 2**63 or bool(hashes) != bool(count):
+            raise FileError(
+                f"fingerprints of samples: {len(raw):,} bytes with {len(hashes):,} distinct "
+                f"hashes, of {shown(count)} samples; expected {_BYTES} bytes for each distinct "
+                "sample."
+            )
+        return SampleIds(hashes=hashes, count=count)

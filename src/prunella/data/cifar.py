@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import io
 import pickle
+import pickletools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, final
@@ -25,11 +26,14 @@ import torch
 from torch import Tensor
 
 from prunella.core.errors import FileError
-from prunella.data.files import unpack
+from prunella.core.reading import read_at_most
+from prunella.core.words import one_line, shown
+from prunella.data.files import MOST_BYTES, unpack
 
 _PIXELS = 3 * 32 * 32
 _RECORD = 1 + _PIXELS
 _CLASSES = 10
+_PLACED = ("PUT", "BINPUT", "LONG_BINPUT")  # operations that keep an object for later
 
 
 def read_cifar10(path: Path) -> tuple[Tensor, Tensor]:
@@ -41,10 +45,7 @@ def read_cifar10(path: Path) -> tuple[Tensor, Tensor]:
     Raises:
         FileError: missing, damaged, or not a CIFAR-10 batch.
     """
-    try:
-        raw = path.read_bytes()
-    except OSError as error:
-        raise FileError(f"{path}: cannot be read ({error.strerror or error}).") from None
+    raw = read_at_most(path, MOST_BYTES)
     return decode_cifar10(unpack(raw, name=str(path)), name=str(path))
 
 
@@ -70,12 +71,13 @@ def _decode_binary(raw: bytes, *, name: str) -> tuple[Tensor, Tensor]:
 
 def _decode_python(raw: bytes, *, name: str) -> tuple[Tensor, Tensor]:
     try:
+        _check_opcodes(raw)
         content = _Reader(io.BytesIO(raw), encoding="bytes").load()
     except FileError as error:
         raise FileError(f"{name}: {error}") from None
     except Exception as error:  # a damaged pickle can fail in nearly any way
         raise FileError(
-            f"{name}: not a readable CIFAR-10 batch ({type(error).__name__}: {error}); "
+            f"{name}: not a readable CIFAR-10 batch ({type(error).__name__}: {one_line(error)}); "
             "the file is damaged, fetch it again."
         ) from None
     if not isinstance(content, dict):
@@ -106,6 +108,17 @@ def _label_tensor(labels: list[int], *, name: str) -> Tensor:
     return torch.tensor(labels, dtype=torch.int64)
 
 
+def _check_opcodes(raw: bytes) -> None:
+    """Raise FileError or ValueError unless a pickle is whole and needs no more than its own size.
+
+    The unpickler reserves memory for lengths and places that the pickle merely states.
+    """
+    for place, (opcode, argument, _) in enumerate(pickletools.genops(raw)):
+        # Writers count the places up from 0, or in Python 2 from 1. Lengths genops has checked.
+        if opcode.name in _PLACED and not 0 <= int(argument or 0) <= place + 1:
+            raise FileError(f"puts object {place} at place {shown(argument)}; it was not opened.")
+
+
 @final
 class _Reader(pickle.Unpickler):
     """Resolves what a NumPy array of bytes needs, to stand-ins, and nothing else."""
@@ -114,8 +127,8 @@ class _Reader(pickle.Unpickler):
         stand_in = _STAND_INS.get((module, name))
         if stand_in is None:
             raise FileError(
-                f"asks for {module}.{name}, which no CIFAR-10 file needs and which could run "
-                "code; the file was not opened. Fetch it again from "
+                f"asks for {one_line(f'{module}.{name}')}, which no CIFAR-10 file needs and which "
+                "could run code; the file was not opened. Fetch it again from "
                 "https://www.cs.toronto.edu/~kriz/cifar.html."
             )
         return _Name(stand_in)
@@ -150,7 +163,7 @@ class _Type:
     def __init__(self, code: object, *rest: object) -> None:
         del rest
         if code not in (b"u1", "u1", b"|u1", "|u1"):
-            raise FileError(f"holds elements of type {code!r}, expected unsigned bytes.")
+            raise FileError(f"holds elements of type {shown(code)}, expected unsigned bytes.")
 
     def __setstate__(self, state: object) -> None:
         """Byte order and the like mean nothing for single bytes."""

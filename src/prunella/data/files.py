@@ -21,9 +21,16 @@ from typing import IO
 
 from prunella.core.errors import FileError
 from prunella.core.progress import Progress, silent
+from prunella.core.reading import read_at_most
 
 _CHUNK = 1 << 18  # bytes read at a time; also the unit of the progress bar
 _TIMEOUT_S = 30.0
+# Images and labels that compress further than this are not met; a file made to exhaust the memory
+# unpacks to a thousand times its size.
+_MOST_TIMES = 100
+_MOST_FOR_ALL = 64 << 20  # bytes; labels in order compress very far, but stay small
+MOST_BYTES = 16 << 30  # of a file read into memory; beyond this a machine would only start to swap
+_MOST_UNKNOWN = 64 << 20  # bytes of a known file of which only the digest is known
 _GZIP_MAGIC = b"\x1f\x8b"
 
 
@@ -65,14 +72,29 @@ def find_file(known: KnownFile, folders: Iterable[Path]) -> Path | None:
 def unpack(raw: bytes, *, name: str, limit: int | None = None) -> bytes:
     """Undo gzip compression where there is any; stops after `limit` + 1 bytes.
 
+    Args:
+        raw: Content of a file.
+        name: For messages.
+        limit: Expected bytes. None = as many as any sensible file of this size may hold: 100 times
+            as many, or 64 MiB.
+
     Raises:
-        FileError: the compressed content is damaged.
+        FileError: the compressed content is damaged, or longer than sensible.
     """
     if raw[:2] != _GZIP_MAGIC:
         return raw
+    sensible = max(_MOST_FOR_ALL, _MOST_TIMES * len(raw))
     try:
         with gzip.open(io.BytesIO(raw)) as stream:
-            return stream.read(-1 if limit is None else limit + 1)
+            content = stream.read((sensible if limit is None else limit) + 1)
+        if limit is None and len(content) > sensible:
+            raise FileError(
+                f"{name}: {len(raw):,} bytes that unpack to more than {sensible:,}, which no "
+                "images do; fetch it again, or unpack it with gunzip if it is meant to be so."
+            )
+        return content
+    except FileError:
+        raise
     except (OSError, EOFError, zlib.error) as error:
         raise FileError(f"{name}: damaged gzip file ({error}); fetch it again.") from None
 
@@ -88,11 +110,10 @@ def read_checked(path: Path, known: KnownFile, *, others: Mapping[str, str] | No
     Raises:
         FileError: unreadable, damaged, or with other content.
     """
-    try:
-        raw = path.read_bytes()
-    except OSError as error:
-        raise FileError(f"{path}: cannot be read ({error.strerror or error}).") from None
-    content = unpack(raw, name=str(path), limit=known.size)
+    limit = _MOST_UNKNOWN if known.size is None else known.size
+    # A compressed file may be a little longer than what it holds.
+    raw = read_at_most(path, limit + limit // 8 + _CHUNK)
+    content = unpack(raw, name=str(path), limit=limit)
     digest = hashlib.sha256(content).hexdigest()
     if digest == known.sha256 and known.size in (None, len(content)):
         return content

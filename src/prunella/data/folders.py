@@ -13,6 +13,8 @@ from torch import Tensor
 
 from prunella.core.errors import DataError, FileError, InputError
 from prunella.core.progress import Progress, silent
+from prunella.core.words import one_line
+from prunella.data.files import MOST_BYTES
 from prunella.data.images import ImageSet
 
 if TYPE_CHECKING:
@@ -22,7 +24,7 @@ SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".ppm")
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 _BILINEAR = 2  # Pillow's code, so that Pillow is imported only when needed
-_MOST_BYTES = 16 << 30  # images are held in memory; beyond this a machine would only start to swap
+_MOST_PIXELS = 1 << 27  # of one image, read or resized
 
 
 def class_names(root: Path) -> tuple[str, ...]:
@@ -87,10 +89,10 @@ def read_image_folder(
     if not files:
         raise FileError(f"{root}: no images to read ({', '.join(SUFFIXES)} are read).")
     needed = len(files) * 3 * size * size
-    if needed > _MOST_BYTES:
+    if needed > MOST_BYTES:
         raise DataError(
             f"{root}: {len(files):,} images of {size} x {size} pixels take {needed / 2**30:.0f} "
-            f"GiB, more than the {_MOST_BYTES >> 30} GiB that are read into memory; use fewer "
+            f"GiB, more than the {MOST_BYTES >> 30} GiB that are read into memory; use fewer "
             "images, a smaller size, or a loader of your own (package.module:factory)."
         )
     images = torch.empty(len(files), 3, size, size, dtype=torch.uint8)
@@ -142,13 +144,14 @@ def _decode(path: Path, *, size: int, shorter: int) -> Tensor:
             pixels = np.asarray(_fit(image, size=size, shorter=shorter))
     except Exception as error:  # decoders fail in many ways on damaged files
         raise FileError(
-            f"{path}: cannot be read as an image ({type(error).__name__}: {error}); replace or "
-            "remove the file."
+            f"{path}: cannot be read as an image ({type(error).__name__}: {one_line(error)}); "
+            "replace or remove the file."
         ) from None
     return torch.from_numpy(pixels.copy()).permute(2, 0, 1)
 
 
 def _fit(image: Image.Image, *, size: int, shorter: int) -> Image.Image:
+    _check_pixels(image.width, image.height)
     if "transparency" in image.info:  # Pillow warns of losing it in one step from a palette
         image = image.convert("RGBA")
     image = image.convert("RGB")
@@ -158,6 +161,13 @@ def _fit(image: Image.Image, *, size: int, shorter: int) -> Image.Image:
         # the side that decides must come out exact whatever the rounding
         width = shorter if width <= height else max(shorter, round(width * factor))
         height = shorter if image.height <= image.width else max(shorter, round(height * factor))
+        _check_pixels(width, height)
         image = image.resize((width, height), resample=_BILINEAR)
     left, top = (width - size) // 2, (height - size) // 2
     return image.crop((left, top, left + size, top + size))
+
+
+def _check_pixels(width: int, height: int) -> None:
+    # A small file can claim any size, and a long, thin image grows when its short side does.
+    if width * height > _MOST_PIXELS:
+        raise ValueError(f"{width:,} x {height:,} pixels, at most {_MOST_PIXELS:,} are read")

@@ -15,9 +15,11 @@ import torch
 from torch import Tensor
 
 from prunella.core.errors import FileError
-from prunella.data.files import unpack
+from prunella.core.reading import read_at_most
+from prunella.data.files import MOST_BYTES, unpack
 
 _UNSIGNED_BYTE = 0x08
+_MOST_AXES = 8
 
 
 def read_idx(path: Path) -> Tensor:
@@ -38,13 +40,7 @@ def read_maybe_gzip(path: Path) -> bytes:
     Raises:
         FileError: the file is missing, cannot be read, or is damaged.
     """
-    try:
-        raw = path.read_bytes()
-    except FileNotFoundError:
-        raise FileError(f"{path}: no such file.") from None
-    except OSError as error:
-        raise FileError(f"{path}: cannot be read ({error.strerror or error}).") from None
-    return unpack(raw, name=str(path))
+    return unpack(read_at_most(path, MOST_BYTES), name=str(path))
 
 
 def decode_idx(raw: bytes, *, name: str) -> Tensor:
@@ -52,6 +48,8 @@ def decode_idx(raw: bytes, *, name: str) -> Tensor:
     if len(raw) < 4 or raw[:2] != b"\0\0":
         raise FileError(f"{name}: not an IDX file (it must begin with two zero bytes).")
     kind, axes = raw[2], raw[3]
+    if axes > _MOST_AXES:
+        raise FileError(f"{name}: {axes} axes, at most {_MOST_AXES} are read; the file is damaged.")
     if kind != _UNSIGNED_BYTE:
         raise FileError(f"{name}: element type 0x{kind:02x}, expected unsigned bytes (0x08).")
     start = 4 + 4 * axes
@@ -62,7 +60,7 @@ def decode_idx(raw: bytes, *, name: str) -> Tensor:
         )
     shape = tuple(int(n) for n in np.frombuffer(raw[4:start], dtype=">u4"))
     expected = start + math.prod(shape)
-    if len(raw) != expected:
+    if len(raw) != expected or math.prod(max(1, n) for n in shape) >= 2**63:
         raise FileError(
             f"{name}: {len(raw)} bytes, expected {expected} for shape {shape}; "
             "the file is truncated or damaged, fetch it again."

@@ -8,6 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from prunella.core.errors import FileError
+from prunella.core.jsontext import MOST_TEXT
+from prunella.core.reading import read_at_most
 
 
 def write_atomically(path: Path, content: str | bytes | Callable[[Path], None]) -> None:
@@ -43,14 +45,12 @@ def write_atomically(path: Path, content: str | bytes | Callable[[Path], None]) 
 
 
 def read_text(path: Path) -> str:
-    """Text of a file.
+    """Text of an ordinary file.
 
     Raises:
-        FileError: it is missing or no text.
+        FileError: it is missing, no text, or far longer than any text that prunella writes.
     """
     try:
-        return path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise FileError(f"{path}: no such file.") from None
-    except (OSError, UnicodeDecodeError) as error:
+        return read_at_most(path, MOST_TEXT).decode("utf-8")
+    except UnicodeDecodeError as error:
         raise FileError(f"{path}: cannot be read as text ({error}).") from None

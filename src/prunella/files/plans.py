@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Any, get_args
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -13,11 +13,26 @@ import prunella.core.budgets as budgets
 from prunella.core.budgets import Budget
 from prunella.core.errors import FileError, PrunellaError
 from prunella.core.inputs import Inputs
+from prunella.core.jsontext import NewerVersionError, Upgrade, read_json, upgraded
 from prunella.core.samples import SampleIds
-from prunella.core.types import ChannelGraph, ChannelGroup, Member, Role, StoredTensor
+from prunella.core.types import ChannelGraph, ChannelGroup, Member, StoredTensor
+from prunella.core.words import one_line
+from prunella.files.plan_checks import DTYPES, check_disjoint, check_plan
 from prunella.plans import Plan
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+
+
+def _with_constraints(data: dict[str, Any]) -> dict[str, Any]:
+    """Version 2 knows keyword inputs, and what a cut of a group has to keep equal."""
+    graph = data["graph"]
+    groups = [{**group, "balance": "", "heads": [], "exact": True} for group in graph["groups"]]
+    return {**data, "graph": {**graph, "keywords": {}, "groups": groups}}
+
+
+# Makes a plan of version v + 1 out of one of version v, both as plain data. When the schema
+# changes, the old version gets an entry here, and tests/golden keeps a file of it.
+_UPGRADES: Mapping[int, Upgrade] = {1: _with_constraints}
 _BUDGETS: Mapping[str, type[Budget]] = {"Params": budgets.Params, "Flops": budgets.Flops}
 
 
@@ -39,35 +54,34 @@ def plan_to_json(plan: Plan) -> str:
 
 
 def plan_from_json(text: str, *, source: str) -> Plan:
-    """Read a plan; all checks of `Plan.from_kept` are made again.
+    """Read a plan of any known schema version; all checks of `Plan.from_kept` are made again.
 
     Raises:
         FileError: the text is damaged or of an unknown version.
     """
     try:
-        data = json.loads(text)
-        version = data["schema_version"]
-        if version != SCHEMA_VERSION:
-            raise FileError(
-                f"{source}: the plan has schema version {version}, this prunella reads "
-                f"{SCHEMA_VERSION}; update prunella."
-            )
+        data = upgraded(read_json(text), newest=SCHEMA_VERSION, steps=_UPGRADES, what="the plan")
+        check_plan(data)
+        graph = _graph_from_data(data["graph"])
+        check_disjoint(graph)
         requested = data["requested"]
         return Plan.from_kept(
-            _graph_from_data(data["graph"]),
+            graph,
             data["kept"],
             requested=requested and _BUDGETS[requested["kind"]](requested["fraction"]),
             method=data["method"],
             seed=data["seed"],
             samples=SampleIds.from_json(data["samples"]),
         )
-    except FileError:
-        raise
+    except NewerVersionError as error:
+        raise FileError(f"{source}: {error}") from None
     except (
         PrunellaError, LookupError, TypeError, ValueError, AttributeError, ArithmeticError,
         RuntimeError,
     ) as error:  # fmt: skip
-        raise FileError(f"{source}: the plan in it is damaged ({error!r}).") from None
+        raise FileError(
+            f"{source}: the plan in it is damaged ({one_line(error)}). Write or copy it again."
+        ) from None
 
 
 def _graph_to_data(graph: ChannelGraph) -> dict[str, Any]:
@@ -84,6 +98,9 @@ def _graph_to_data(graph: ChannelGraph) -> dict[str, Any]:
                 "name": group.name,
                 "size": group.size,
                 "reason": group.reason,
+                "balance": group.balance,
+                "heads": list(group.heads),
+                "exact": group.exact,
                 "members": [
                     [m.tensor, m.axis, m.role, _indices_to_data(m.indices)] for m in group.members
                 ],
@@ -100,7 +117,6 @@ def _graph_from_data(data: dict[str, Any]) -> ChannelGraph:
         )
         for name, shape, size, parameter, uses in data["tensors"]
     )
-    shapes = {tensor.name: tensor.shape for tensor in tensors}
     return ChannelGraph(
         model_type=data["model_type"],
         other_macs=data["other_macs"],
@@ -115,28 +131,17 @@ def _graph_from_data(data: dict[str, Any]) -> ChannelGraph:
                 size=group["size"],
                 prunable=not group["reason"],
                 reason=group["reason"],
+                balance=group["balance"],
+                heads=tuple(group["heads"]),
+                exact=group["exact"],
                 members=tuple(
-                    _member_from_data(row, size=group["size"], shapes=shapes)
-                    for row in group["members"]
+                    Member(tensor=tensor, axis=axis, indices=_indices_from_data(stored), role=role)
+                    for tensor, axis, role, stored in group["members"]
                 ),
             )
             for group in data["groups"]
         ),
     )
-
-
-def _member_from_data(
-    row: list[Any], *, size: int, shapes: Mapping[str, tuple[int, ...]]
-) -> Member:
-    tensor, axis, role, stored = row
-    indices = _indices_from_data(stored)
-    if indices.ndim != 2 or len(indices) != size or indices.dtype is not torch.int64:
-        raise ValueError(f"{len(indices)} units of {tensor!r} in a group of {size}")
-    # Buffers that are never saved are in no list of tensors; the model to be cut knows them.
-    length = shapes[tensor][axis] if tensor in shapes else int(indices.max()) + 1
-    if role not in get_args(Role) or int(indices.min()) < 0 or int(indices.max()) >= length:
-        raise ValueError(f"{role!r} positions {indices.tolist()} on an axis of {length}")
-    return Member(tensor=tensor, axis=axis, indices=indices, role=role)
 
 
 def _indices_to_data(indices: Tensor) -> Any:
@@ -162,6 +167,11 @@ def _input_to_data(value: Any) -> Any:
     """Shapes and types of the example inputs; of integers, which may be token numbers, values."""
     if isinstance(value, Tensor):
         dtype = str(value.dtype).removeprefix("torch.")
+        if dtype not in DTYPES:
+            raise FileError(
+                f"example inputs hold a tensor of {dtype}, which cannot be written to a file; "
+                f"trace the model with one of {', '.join(DTYPES)}."
+            )
         data: dict[str, Any] = {"shape": list(value.shape), "dtype": dtype}
         if not value.dtype.is_floating_point:
             data["values"] = value.reshape(-1).tolist()
@@ -181,10 +191,10 @@ def _input_to_data(value: Any) -> Any:
 def _input_from_data(data: dict[str, Any]) -> Any:
     if "tensor" in data:
         spec = data["tensor"]
-        dtype = getattr(torch, spec["dtype"])
+        dtype = DTYPES[spec["dtype"]]
         if "values" in spec:
             return torch.tensor(spec["values"], dtype=dtype).reshape(spec["shape"])
-        return torch.zeros(spec["shape"], dtype=dtype)
+        return torch.zeros((), dtype=dtype).expand(spec["shape"])  # takes no memory
     if "list" in data:
         return [_input_from_data(item) for item in data["list"]]
     if "dict" in data:

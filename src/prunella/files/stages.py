@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -11,8 +12,11 @@ from typing import Any, final
 from torch import Tensor
 
 from prunella.core.errors import FileError
+from prunella.core.jsontext import read_json
 from prunella.core.samples import SampleIds
 from prunella.core.types import ChannelScores
+from prunella.core.words import one_line, shown
+from prunella.files.fields import entries, entry, items, number, whole
 from prunella.files.weights import read_tensors, save_tensors
 from prunella.retrain import Checkpoint, EpochRecord
 
@@ -49,13 +53,13 @@ class StageFiles:
         try:
             return ChannelScores(
                 method=header["method"],
-                by_group=_part("values", tensors),
-                filter_norms=_part("filter_norms", tensors),
-                sums=json.loads(header["sums"]),
-                samples=SampleIds.from_json(json.loads(header["samples"])),
+                by_group=_scores("values", tensors),
+                filter_norms=_scores("filter_norms", tensors),
+                sums=entries(read_json(header["sums"]), "sums", whole),
+                samples=SampleIds.from_json(read_json(header["samples"])),
             )
-        except (KeyError, TypeError, ValueError) as error:
-            raise FileError(f"{path}: damaged ({error!r}); remove it and run again.") from None
+        except (KeyError, ValueError) as error:
+            raise _damaged(path, error) from None
 
     def save_training(self, checkpoint: Checkpoint) -> None:
         """Write a checkpoint, atomically."""
@@ -73,9 +77,10 @@ class StageFiles:
             return None
         tensors, header = read_tensors(path)
         try:
-            records = tuple(EpochRecord(**_record(row)) for row in json.loads(header["records"]))
-        except (KeyError, TypeError, ValueError) as error:
-            raise FileError(f"{path}: damaged ({error!r}); remove it and run again.") from None
+            rows = items(read_json(header["records"]), "records")
+            records = tuple(_record(row, f"records[{i}]") for i, row in enumerate(rows))
+        except (KeyError, ValueError) as error:
+            raise _damaged(path, error) from None
         return Checkpoint(
             epoch=len(records),
             model=_part("model", tensors),
@@ -89,8 +94,23 @@ class StageFiles:
             (self.directory / name).unlink(missing_ok=True)
 
 
-def _record(row: Any) -> dict[str, Any]:
-    return {str(key): value for key, value in dict(row).items()}
+def _damaged(path: Path, error: Exception) -> FileError:
+    return FileError(f"{path}: damaged ({one_line(error)}); remove it and run again.")
+
+
+def _record(row: Any, where: str) -> EpochRecord:
+    return EpochRecord(
+        epoch=whole(entry(row, "epoch", where), f"{where}.epoch", least=1),
+        loss=number(entry(row, "loss", where), f"{where}.loss"),
+        accuracy=_accuracy(entry(row, "accuracy", where), f"{where}.accuracy"),
+        learning_rate=number(entry(row, "learning_rate", where), f"{where}.learning_rate"),
+    )
+
+
+def _accuracy(value: Any, where: str) -> float:
+    if isinstance(value, float) and math.isnan(value):
+        return value  # there were no labels
+    return number(value, where)
 
 
 def _prefixed(kind: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -100,3 +120,12 @@ def _prefixed(kind: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 def _part(kind: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     prefix = f"{kind}/"
     return {n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)}
+
+
+def _scores(kind: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    parts = _part(kind, tensors)
+    for name, scores in parts.items():
+        fits = scores.ndim == 1 and scores.dtype.is_floating_point
+        if not fits or not bool((scores.isfinite() & (scores >= 0)).all()):
+            raise ValueError(f"the {kind} of {shown(name)} are not numbers from 0 up, one for each")
+    return parts

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -11,7 +12,11 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from prunella.core.errors import FileError
+from prunella.core.reading import require_ordinary_file
+from prunella.core.words import one_line, shown
 from prunella.files.atomic import write_atomically
+
+_FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 
 def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
@@ -33,16 +38,18 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     Raises:
         FileError: the file is missing, truncated or of another format.
     """
-    if not path.is_file():
-        raise FileError(f"{path}: no such file; give the path of a .safetensors file.")
+    size = require_ordinary_file(path, advice="give the path of a .safetensors file")
     try:
+        # Checks that the header's offsets and shapes fill the file exactly, before any is used.
         with safe_open(path, framework="pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
             return tensors, dict(file.metadata() or {})
-    except (SafetensorError, OSError, ValueError) as error:
-        size = path.stat().st_size
+    except (
+        SafetensorError, OSError, ValueError, LookupError, RuntimeError, TypeError,
+        AttributeError, OverflowError,
+    ) as error:  # fmt: skip
         raise FileError(
-            f"{path}: not a whole safetensors file ({size:,} bytes; {error}); "
+            f"{path}: not a whole safetensors file ({size:,} bytes; {one_line(error)}); "
             "it may be truncated or of another format. Write or copy it again."
         ) from None
 
@@ -109,15 +116,26 @@ def fill(model: nn.Module, tensors: Mapping[str, Tensor], *, source: str) -> Non
                 f"{type(model).__name__} it has shape {tuple(target.shape)}; "
                 "it was saved from another architecture."
             )
+        given, own = tensors[name].dtype, target.dtype
+        if given != own and not (given in _FLOATS and own in _FLOATS):
+            raise FileError(
+                f"{source}: {name!r} has elements of type {given}, but in {type(model).__name__} "
+                f"they are {own}; it was saved from another architecture, or is damaged."
+            )
     for name in tensors:
         if name not in state:
             raise FileError(
-                f"{source}: holds a tensor {name!r} that {type(model).__name__} does not have; "
-                "it was saved from another architecture."
+                f"{source}: holds a tensor {shown(name)} that {type(model).__name__} does not "
+                "have; it was saved from another architecture."
             )
+    used: set[int] = set()
     for name, target in state.items():
+        tensor = tensors[name]
+        if id(tensor) in used:
+            tensor = tensor.clone()  # the model may not tie what the file ties
+        used.add(id(tensor))
         # Replacing the data keeps the parameter object, and with it ties and optimisers.
-        target.data = tensors[name].to(target.device)
+        target.data = tensor.to(target.device)
 
 
 def untied(model: nn.Module) -> tuple[dict[str, Tensor], dict[str, str]]:
@@ -139,27 +157,29 @@ def untied(model: nn.Module) -> tuple[dict[str, Tensor], dict[str, str]]:
 def aliased(
     tensors: Mapping[str, Tensor], metadata: Mapping[str, str], *, source: str
 ) -> dict[str, Tensor]:
-    """The tensors that a file names only as copies of others.
+    """The tensors that a file names only as copies of others; nothing is copied here.
 
     Raises:
         FileError: the header is damaged.
     """
-    copies = {}
+    copies: dict[str, Tensor] = {}
     for line in metadata.get("aliases", "").splitlines():
         alias, _, name = line.partition("\t")
-        if name not in tensors:
-            raise FileError(f"{source}: its header is damaged (alias {line!r}). Write it again.")
-        copies[alias] = tensors[name].clone()  # the model may not tie what the file ties
+        if name not in tensors or alias in tensors or alias in copies:
+            raise FileError(
+                f"{source}: its header is damaged (alias {shown(line)}). Write it again."
+            )
+        copies[alias] = tensors[name]
     return copies
 
 
 def _read_state(path: Path) -> dict[str, Tensor]:
-    if not path.is_file():
-        raise FileError(f"{path}: no such file; give the path of a weights file.")
+    require_ordinary_file(path, advice="give the path of a weights file")
+    _check_archive(path)
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # the unpickler fails on damaged bytes in any way at all
-        reason = next(iter(str(error).splitlines()), type(error).__name__)
+        reason = one_line(next(iter(str(error).splitlines()), type(error).__name__))
         raise FileError(
             f"{path}: cannot be read as weights without executing code ({reason}); save "
             "model.state_dict() or a safetensors file."
@@ -169,3 +189,21 @@ def _read_state(path: Path) -> dict[str, Tensor]:
     if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
         raise FileError(f"{path}: holds no state dictionary; save model.state_dict().")
     return state
+
+
+def _check_archive(path: Path) -> None:
+    """Raise FileError if a zip archive, as torch.save writes, would unpack to more than its size.
+
+    torch.save stores without compression, so only a made-up file does that.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            unpacked = sum(member.file_size for member in archive.infolist())
+    except (zipfile.BadZipFile, OSError, ValueError, LookupError, NotImplementedError):
+        return  # of an older format, or damaged, which torch.load notices
+    size = path.stat().st_size
+    if unpacked > size:
+        raise FileError(
+            f"{path}: unpacks to {unpacked:,} bytes, more than its own {size:,}, which nothing "
+            "written by torch.save does; save model.state_dict() again."
+        )

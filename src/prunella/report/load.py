@@ -4,15 +4,23 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 import types
 from collections.abc import Mapping
 from dataclasses import MISSING, asdict, fields, is_dataclass
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from prunella.core.errors import FileError
-from prunella.core.results import Report
+from prunella.core.jsontext import NewerVersionError, Upgrade, read_json, upgraded
+from prunella.core.results import Report, check_certificate
+from prunella.core.words import shown
 
 SCHEMA_VERSION = 1
+# Makes a report of version v + 1 out of one of version v, both as plain data. When the schema
+# changes, the old version gets an entry here, and tests/golden keeps a file of it.
+_UPGRADES: Mapping[int, Upgrade] = {}
+_LONGEST = 1e9  # seconds, or times as fast
+_MOST = 2**63 - 1  # of a whole number; all of them are counts
 _ADVICE = "Make the file again by repeating the run, or restore it from a copy."
 # JSON has no words for these numbers.
 _NOT_FINITE = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
@@ -31,18 +39,20 @@ def from_json(text: str) -> Report:
         FileError: The text is not JSON, of another version, or not a whole report.
     """
     try:
-        data = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise FileError(f"report: the text is not JSON ({error}). {_ADVICE}") from error
-    if not isinstance(data, dict):
-        raise FileError(f"report: got {_kind(data)}, expected an object with a report. {_ADVICE}")
-    version = data.pop("schema_version", None)
-    if version != SCHEMA_VERSION:
-        raise FileError(
-            f"report: schema_version is {version!r}, expected {SCHEMA_VERSION}. Read the file "
-            "with the version of prunella that wrote it, or repeat the run with this one."
-        )
+        data = read_json(text)
+    except ValueError as error:
+        raise FileError(f"report: the text is not JSON ({error}). {_ADVICE}") from None
+    try:
+        data = upgraded(data, newest=SCHEMA_VERSION, steps=_UPGRADES, what="the report")
+    except NewerVersionError as error:
+        raise FileError(str(error)) from None
+    except ValueError as error:
+        raise FileError(f"{error}. {_ADVICE}") from None
+    del data["schema_version"]
     report: Report = _read(Report, data, "report")
+    if report.certificate is not None:
+        check_certificate(report.certificate)
+    _check_ranges(report)
     for index, layer in enumerate(report.layers):
         if layer.scores and len(layer.scores) != len(layer.kept):
             raise FileError(
@@ -50,6 +60,24 @@ def from_json(text: str) -> Report:
                 f"channels, expected one each or none. {_ADVICE}"
             )
     return report
+
+
+def _check_ranges(report: Report) -> None:
+    """Raise FileError for a share or a time that no run can have measured."""
+    stages = asdict(report.accuracy)
+    del stages["samples"]
+    for name, share in stages.items():
+        if share is not None and not 0 <= share <= 1:
+            raise FileError(
+                f"report.accuracy.{name}: got {shown(share)}, expected 0 to 1. {_ADVICE}"
+            )
+    for index, latency in enumerate(report.latency):
+        for seconds in (*latency.before, *latency.after, latency.speedup):
+            if not 0 <= seconds <= _LONGEST:
+                raise FileError(
+                    f"report.latency[{index}]: got {shown(seconds)}, expected 0 to {_LONGEST:g}. "
+                    f"{_ADVICE}"
+                )
 
 
 def _finite(value: Any) -> Any:
@@ -75,7 +103,10 @@ def _read(kind: Any, value: Any, where: str) -> Any:
         return _read_tuple(arguments, value, where)
     if origin is Mapping:
         entries = _checked(value, dict, "an object", where)
-        return {key: _read(arguments[1], entry, f"{where}.{key}") for key, entry in entries.items()}
+        return {
+            key: _read(arguments[1], entry, f"{where}.{_name(key)}")
+            for key, entry in entries.items()
+        }
     return _read_scalar(kind, value, where)
 
 
@@ -85,8 +116,8 @@ def _read_dataclass(kind: Any, value: Any, where: str) -> Any:
     known = {field.name: field for field in fields(kind)}
     if unknown := sorted(set(entries) - set(known)):
         raise FileError(
-            f"{where}: unknown entry {unknown[0]!r}. Read the file with the version of prunella "
-            "that wrote it."
+            f"{where}: unknown entry {shown(unknown[0])}. Read the file with the version of "
+            "prunella that wrote it."
         )
     for name, field in known.items():
         required = field.default is MISSING and field.default_factory is MISSING
@@ -118,10 +149,14 @@ def _read_scalar(kind: Any, value: Any, where: str) -> Any:
         if isinstance(value, str) and value in _NOT_FINITE:
             return _NOT_FINITE[value]
         if isinstance(value, (int, float)) and not isinstance(value, bool):
+            if abs(value) > sys.float_info.max:  # infinity is written in words
+                raise FileError(f"{where}: got {shown(value)}, expected a number. {_ADVICE}")
             return float(value)
         raise FileError(f"{where}: got {_kind(value)}, expected a number. {_ADVICE}")
     if kind is int and isinstance(value, bool):
         raise FileError(f"{where}: got {_kind(value)}, expected a whole number. {_ADVICE}")
+    if kind is int and isinstance(value, int) and not 0 <= value <= _MOST:
+        raise FileError(f"{where}: got {shown(value)}, expected 0 to {_MOST}. {_ADVICE}")
     names = {int: "a whole number", bool: "true or false", str: "a text"}
     return _checked(value, kind, names[kind], where)
 
@@ -144,3 +179,8 @@ def _kind(value: Any) -> str:
         type(None): "null",
     }
     return names[type(value)]
+
+
+def _name(key: str) -> str:
+    """The name of an entry that the file chose, for messages."""
+    return key if key.isidentifier() and len(key) < 40 else shown(key)

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import math
 
+from prunella.core import results
+
 SPACE = "\u00a0"
 MINUS = "\u2212"
 _COUNTS = ((1e12, "T"), (1e9, "G"), (1e6, "M"))
@@ -87,9 +89,7 @@ def signed_points(fraction: float) -> str:
 
 def percent_up(bound: float) -> str:
     """A bound in per cent, rounded up at two decimals: the words never claim too much."""
-    # The allowance keeps 0.03 from becoming 3.01 by binary rounding alone.
-    hundredths = math.ceil(bound * 1e4 - 1e-7)
-    return f"{hundredths / 100:,.2f}".replace("-", MINUS)
+    return results.percent_up(bound).replace("-", MINUS)
 
 
 def times(factor: float) -> str:

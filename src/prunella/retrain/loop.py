@@ -261,6 +261,7 @@ def _restore(
     *,
     steps: int,
 ) -> None:
+    _check_fits(checkpoint, model)
     model.load_state_dict(cast("dict[str, Any]", dict(checkpoint.model)))
     for name, parameter in model.named_parameters():
         if name in checkpoint.momentum:
@@ -272,3 +273,16 @@ def _restore(
         # The optimiser's steps were taken before the interruption.
         warnings.filterwarnings("ignore", "Detected call of `lr_scheduler.step", UserWarning)
         schedule.step()
+
+
+def _check_fits(checkpoint: Checkpoint, model: nn.Module) -> None:
+    parameters = {name: parameter.shape for name, parameter in model.named_parameters()}
+    state = {name: tensor.shape for name, tensor in model.state_dict().items()}
+    fits = state == {name: tensor.shape for name, tensor in checkpoint.model.items()} and all(
+        parameters.get(name) == tensor.shape for name, tensor in checkpoint.momentum.items()
+    )
+    if not fits:
+        raise InputError(
+            f"the checkpoint holds other tensors than {type(model).__name__}; resume with the "
+            "model it was made with, or begin anew."
+        )

@@ -85,7 +85,7 @@ def test_json_and_back(values) -> None:
     [
         ("", "not JSON"),
         (CERTIFICATE.to_json()[:-30], "not JSON"),
-        ("[1, 2]", "no schema_version"),
+        ("[1, 2]", r"is \[1, 2\], expected an object"),
         ("{}", "no schema_version"),
     ],
 )
@@ -94,10 +94,19 @@ def test_damaged_text(text: str, match: str) -> None:
         Certificate.from_json(text)
 
 
-@pytest.mark.parametrize("version", [0, 2, "1", None])
-def test_unknown_schema_version(version) -> None:
+@pytest.mark.parametrize(
+    ("version", "match"),
+    [
+        (2, r"has schema version 2, this prunella reads 1; update prunella\.$"),
+        (0, "has schema_version 0, expected a whole number from 1; .*damaged"),
+        ("1", "has schema_version '1', expected a whole number"),
+        (None, "has schema_version None, expected a whole number"),
+        (True, "has schema_version True, expected a whole number"),
+    ],
+)
+def test_unknown_schema_version(version, match) -> None:
     data = {**json.loads(CERTIFICATE.to_json()), "schema_version": version}
-    with pytest.raises(FileError, match=r"schema_version .* reads 1"):
+    with pytest.raises(FileError, match=match):
         Certificate.from_json(json.dumps(data))
 
 
@@ -109,15 +118,17 @@ def test_unknown_schema_version(version) -> None:
         ("n", 0),
         ("n", 2.5),
         ("n", True),
+        ("n", 2**63),
         ("disagreement", -0.1),
         ("disagreement_upper", None),
         ("disagreement_upper", math.nan),
         ("accuracy_drop", 2),
-        ("accuracy_drop_upper", 10**400),
+        ("accuracy_drop_upper", 10**39),
         ("logit_error_bound", -1),
         ("logit_error_bound", "large"),
         ("samples_digest", ""),
         ("small_digest", 5),
+        ("logit_error_bound", math.nan),
         ("assumptions", "one"),
         ("assumptions", [1]),
     ],

@@ -75,9 +75,9 @@ def test_repeated_samples_count_but_are_one():
 
 
 @settings(max_examples=50, deadline=None)
-@given(st.frozensets(st.integers(0, 2**64 - 1)), st.integers(0, 10**9))
-def test_fingerprints_survive_json(hashes, count):
-    ids = SampleIds(hashes=hashes, count=count)
+@given(st.frozensets(st.integers(0, 2**64 - 1)), st.integers(1, 10**9))
+def test_fingerprints_survive_json(hashes, repetitions):
+    ids = SampleIds(hashes=hashes, count=repetitions * len(hashes))
     again = SampleIds.from_json(json.loads(json.dumps(ids.to_json())))
     assert again == ids
     assert again.digest == ids.digest

@@ -147,10 +147,10 @@ def test_impossible_sizes(size: int, shorter: int | None, tmp_path: Path) -> Non
 
 def test_too_much_for_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write(tmp_path / "a" / "x.png", noise(8, 8))
-    monkeypatch.setattr(folders, "_MOST_BYTES", 3 * 8 * 8 - 1)
+    monkeypatch.setattr(folders, "MOST_BYTES", 3 * 8 * 8 - 1)
     with pytest.raises(DataError, match="more than the"):
         read_image_folder(tmp_path, size=8)
-    monkeypatch.setattr(folders, "_MOST_BYTES", 3 * 8 * 8)
+    monkeypatch.setattr(folders, "MOST_BYTES", 3 * 8 * 8)
     assert len(read_image_folder(tmp_path, size=8)) == 1
 
 

@@ -11,7 +11,7 @@ from torch import nn
 import prunella
 from prunella.core.errors import ExportError, InputError
 from prunella.core.results import Latency
-from prunella.export import compare_exported, onnx_latency
+from prunella.exporting import compare_exported, onnx_latency
 from prunella.measure import latency
 
 
@@ -100,7 +100,7 @@ def test_both_files_are_timed_in_turn(paths, monkeypatch):
 
 
 def prunella_latency():
-    from prunella.export import latency as module
+    from prunella.exporting import latency as module
 
     return module
 

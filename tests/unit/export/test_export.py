@@ -17,7 +17,7 @@ from torch.utils._pytree import tree_leaves, tree_map
 
 import prunella
 from prunella.core.errors import ExportError, InputError
-from prunella.export import formats, write
+from prunella.exporting import formats, write
 
 FORMATS = ["onnx", "pt2"]
 

@@ -367,10 +367,13 @@ def test_plain_weights_and_pruned_models_are_told_apart(saved, tmp_path):
 
 
 def test_missing_file_and_directory(tmp_path):
-    for path in (tmp_path / "none.safetensors", tmp_path):
-        with pytest.raises(FileError, match="no such file"):
+    for path, message in (
+        (tmp_path / "none.safetensors", "none.safetensors: no such file; give the path"),
+        (tmp_path, r"cannot be read \(is a directory\); give the path"),
+    ):
+        with pytest.raises(FileError, match=message):
             prunella.load(path, mlp())
-        with pytest.raises(FileError, match="no such file"):
+        with pytest.raises(FileError, match=message):
             prunella.load_weights(path, mlp())
 
 

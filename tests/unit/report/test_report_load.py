@@ -59,8 +59,9 @@ def set_entry(data: dict[str, Any], path: list[Any], value: object) -> None:
 @pytest.mark.parametrize(
     ("path", "value", "message"),
     [
-        (["schema_version"], 2, r"schema_version is 2, expected 1\. Read the file with"),
-        (["schema_version"], ..., "schema_version is None"),
+        (["schema_version"], 2, r"has schema version 2, this prunella reads 1; update prunella"),
+        (["schema_version"], ..., "the report has no schema_version"),
+        (["schema_version"], 1.0, r"schema_version 1\.0, expected a whole number from 1"),
         (["title"], ..., "report: the entry 'title' is missing"),
         (["title"], 3, r"report\.title: got a whole number, expected a text"),
         (["before", "params"], "many", r"report\.before\.params: got a text, expected a whole"),
@@ -91,8 +92,8 @@ def test_damage_is_named(sample: ModuleType, path: list[Any], value: object, mes
         ("[1", "the text is not JSON"),
         ("[" * 100_000, "the text is not JSON"),
         ("9" * 10_000, "the text is not JSON"),
-        ("[]", "got a list, expected an object"),
-        ("null", "got null, expected an object"),
+        ("[]", r"the report is \[\], expected an object"),
+        ("null", "the report is None, expected an object"),
     ],
 )
 def test_other_texts_are_refused(text: str, message: str) -> None:

@@ -9,8 +9,9 @@ from prunella.certificate import certify as certify_networks
 from prunella.cli import options as o
 from prunella.cli.config import CertifyConfig, resolve
 from prunella.cli.helping import examples
+from prunella.cli.interrupts import interruptible
 from prunella.cli.networks import build_network, find_network, require_fit
-from prunella.cli.rundir import interruptible, require_file, require_writable
+from prunella.cli.rundir import require_file, require_writable
 from prunella.cli.samples import certification_part
 from prunella.cli.say import Speaker
 from prunella.core.errors import InputError

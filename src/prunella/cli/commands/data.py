@@ -11,7 +11,8 @@ from rich.table import Table
 from prunella.cli import options as o
 from prunella.cli.config import DataConfig
 from prunella.cli.helping import examples
-from prunella.cli.rundir import interruptible, program
+from prunella.cli.interrupts import interruptible
+from prunella.cli.invocation import program
 from prunella.cli.samples import read_split
 from prunella.cli.say import Speaker
 from prunella.core.errors import FileError

@@ -11,8 +11,10 @@ import typer
 from prunella.cli import options as o
 from prunella.cli.config import PruneConfig, to_yaml
 from prunella.cli.helping import examples
+from prunella.cli.interrupts import interruptible
+from prunella.cli.invocation import command_line
 from prunella.cli.outcome import write_outcome
-from prunella.cli.rundir import CONFIG, choose_directory, command_line, interruptible
+from prunella.cli.rundir import CONFIG, choose_directory
 from prunella.cli.say import Speaker
 from prunella.core.errors import FileError
 from prunella.data import bundled

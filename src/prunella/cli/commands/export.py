@@ -13,20 +13,21 @@ from torch import Tensor, nn
 from prunella.cli import options as o
 from prunella.cli.config import ExportConfig, PruneConfig, resolve
 from prunella.cli.helping import examples
+from prunella.cli.interrupts import interruptible
 from prunella.cli.networks import build_network, find_network, require_fit
-from prunella.cli.rundir import CONFIG, interruptible, require_file, require_writable
+from prunella.cli.rundir import CONFIG, require_file, require_writable
 from prunella.cli.samples import read_split
 from prunella.cli.say import Speaker
 from prunella.core.errors import InputError
 from prunella.core.progress import Progress
 from prunella.core.results import Latency
-from prunella.export import (
+from prunella.exporting import (
     ExportCheck,
     compare_onnx_latency,
     onnx_latency,
     require_onnx,
 )
-from prunella.export import export as export_network
+from prunella.exporting import export as export_network
 from prunella.files import load, load_weights
 from prunella.files.models import load_plan
 from prunella.terminal import progress_for_people

@@ -11,12 +11,12 @@ import typer
 from prunella.cli import options as o
 from prunella.cli.config import PruneConfig, resolve, to_yaml
 from prunella.cli.helping import examples
+from prunella.cli.invocation import command_line
 from prunella.cli.networks import build_network, find_network, require_fit
 from prunella.cli.outcome import outcome_files, write_outcome
 from prunella.cli.rundir import (
     check_same_config,
     choose_directory,
-    command_line,
     require_file,
     run_in,
     stages_left,

@@ -9,7 +9,8 @@ import typer
 
 from prunella.cli import options as o
 from prunella.cli.helping import examples
-from prunella.cli.rundir import interruptible, require_writable
+from prunella.cli.interrupts import interruptible
+from prunella.cli.rundir import require_writable
 from prunella.cli.say import Speaker
 from prunella.core.errors import FileError, InputError
 from prunella.files.atomic import read_text, write_atomically

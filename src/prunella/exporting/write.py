@@ -11,7 +11,7 @@ from torch.export import ExportedProgram
 from torch.fx import GraphModule
 
 from prunella.core.errors import ExportError, InputError
-from prunella.export.check import (
+from prunella.exporting.check import (
     ExportCheck,
     compare_written,
     cpu_copy,
@@ -19,9 +19,9 @@ from prunella.export.check import (
     file_format,
     words,
 )
-from prunella.export.formats import Format, encode, exporters_quiet
-from prunella.export.inputs import Inputs, dynamic_batch
-from prunella.export.packages import require_onnx
+from prunella.exporting.formats import Format, encode, exporters_quiet
+from prunella.exporting.inputs import Inputs, dynamic_batch
+from prunella.exporting.packages import require_onnx
 from prunella.files.atomic import write_atomically
 
 _EXAMPLE = 2  # samples; torch.export takes an axis of length 1 to be always so

@@ -16,8 +16,8 @@ from torch.utils._pytree import tree_leaves
 
 from prunella.core.errors import ExportError, InputError
 from prunella.core.modes import evaluating
-from prunella.export.formats import FORMATS, Format, open_written
-from prunella.export.inputs import Inputs
+from prunella.exporting.formats import FORMATS, Format, open_written
+from prunella.exporting.inputs import Inputs
 
 _TOLERANCE = 1e-4
 _ROUNDINGS = 16  # of the coarsest type, that may add up in types of half precision

@@ -18,8 +18,8 @@ from torch.export import ExportedProgram
 from torch.utils._pytree import tree_leaves
 
 from prunella.core.errors import InputError
-from prunella.export.inputs import Inputs
-from prunella.export.packages import onnx_package, require_onnx
+from prunella.exporting.inputs import Inputs
+from prunella.exporting.packages import onnx_package, require_onnx
 
 Format = Literal["onnx", "pt2"]
 FORMATS: tuple[Format, ...] = get_args(Format)

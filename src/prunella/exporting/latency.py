@@ -9,9 +9,9 @@ from pathlib import Path
 from prunella.core.errors import ExportError, PrunellaError
 from prunella.core.progress import Progress, silent
 from prunella.core.results import Latency
-from prunella.export.check import words
-from prunella.export.formats import onnx_feed, onnx_session
-from prunella.export.inputs import Inputs
+from prunella.exporting.check import words
+from prunella.exporting.formats import onnx_feed, onnx_session
+from prunella.exporting.inputs import Inputs
 from prunella.measure.latency import Times, as_latency, quartiles, times_in_turn
 
 _WARMUP = 5
