@@ -50,6 +50,25 @@ class Heads:
     width: int
 
 
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class Later:
+    """A parameter that meets different channels at one position; decided at the end of the run.
+
+    Attributes:
+        result: Labels of the channels.
+        wide: The parameter's labels in the same shape.
+        layer: The parameter's labels in its own shape.
+        axes: Axes of the result along which the parameter extends.
+        reason: Why the parameter's axis is frozen if no channels are left along it.
+    """
+
+    result: Tensor
+    wide: Tensor
+    layer: Tensor
+    axes: list[int]
+    reason: str
+
+
 class Labels:
     """Hands out labels, and collects ties, freezes, roles and shapes to keep during one run."""
 
@@ -67,6 +86,9 @@ class Labels:
         self.parts: list[Tensor] = []
         self.whole: list[tuple[Tensor, tuple[int, ...], str]] = []
         self.heads: list[Heads] = []
+        self.later: list[Later] = []
+        self.mixed: list[tuple[Tensor, tuple[int, ...]]] = []
+        self._squares: dict[int, Tensor] = {}
         self._root = torch.arange(_CAPACITY)
         self._frozen = torch.zeros(_CAPACITY, dtype=torch.bool)
         self._blocks: dict[tuple[str, int], Axis] = {}
@@ -226,9 +248,20 @@ class Labels:
         classes = self.classes(compact(labels)[0])
         return bool((self._frozen[classes] | (classes == FIXED)).all())
 
-    def mark_inexact(self, labels: Tensor) -> None:
-        """Removing one of these channels changes what is computed from the others."""
-        self.inexact.update(torch.unique(compact(labels)[0]).tolist())
+    def mark_mixed(self, labels: Tensor, axes: Sequence[int]) -> None:
+        """Removing one of the channels along the axes changes what is computed from the others.
+
+        Channels that are one unit by the end of the run are not meant.
+        """
+        self.mixed.append((labels, tuple(axes)))
+
+    def mark_square(self, tensor: Tensor) -> None:
+        """Remember that a tensor is a square; its mean is that of a root-mean-square norm."""
+        self._squares[id(tensor)] = tensor
+
+    def is_square(self, tensor: Tensor) -> bool:
+        """Whether `mark_square` was called with this tensor."""
+        return id(tensor) in self._squares
 
     def use(self, name: str, macs: int) -> None:
         """Count multiply-adds in which a stored tensor takes part, all its elements together."""

@@ -14,9 +14,8 @@ class SlimMultiheadAttention(nn.MultiheadAttention):
     """What is left of `torch.nn.MultiheadAttention` after some of its heads were removed.
 
     Parameters have the names they had, with fewer rows for queries, keys and values and fewer
-    columns of the output projection. `embed_dim` is the width of inputs and outputs as before;
-    all heads together are `num_heads * head_dim` wide. Made by `Plan.apply` and `load`, never by
-    its constructor.
+    columns of the output projection. `embed_dim` is the width of the output; all heads together
+    are `num_heads * head_dim` wide. Made by `Plan.apply` and `load`, never by its constructor.
     """
 
     def forward(
@@ -51,7 +50,7 @@ class SlimMultiheadAttention(nn.MultiheadAttention):
     def _heads(self, inputs: Tensor, part: int) -> Tensor:
         """Queries (0), keys (1) or values (2) of all heads; (N, heads, length, head_dim)."""
         width = self.num_heads * self.head_dim
-        if self.in_proj_weight is not None:
+        if self.in_proj_weight is not None:  # one matrix for all three
             weight = self.in_proj_weight[part * width : (part + 1) * width]
         else:
             weight = (self.q_proj_weight, self.k_proj_weight, self.v_proj_weight)[part]

@@ -13,6 +13,7 @@ from torch import Tensor
 from prunella.graph.call import Call, rule
 from prunella.graph.labels import Labels
 from prunella.graph.rules.contract import freeze_all
+from prunella.graph.rules.normalise import mix
 
 _POOLS = (
     "_adaptive_avg_pool2d", "adaptive_avg_pool1d", "_adaptive_avg_pool3d", "adaptive_max_pool2d",
@@ -52,6 +53,12 @@ def reduction(call: Call, labels: Labels) -> None:
         return
     axes = _axes(call, known)
     reason = f"a reduction over channels ({call.operation}) at {call.where()}"
+    if call.operation == "mean" and labels.is_square(call.first) and labels.through_norms:
+        others = [axis for axis in range(known.ndim) if axis not in axes]
+        if labels.constant_along(known, others) is not None:
+            # The statistic of a root-mean-square norm: it has no channels of its own.
+            mix(known, axes, reason, labels)
+            return
     reduced = labels.tie_along(known, axes, reason)
     kept = [axis for axis in range(known.ndim) if axis not in axes]
     for out in call.outputs:
