@@ -169,11 +169,15 @@ class _Trial:
         self.model, self.inputs = evaluation_copy(model, inputs, fake_mode=fake_mode)
         self.kinds = {name: type(module) for name, module in model.named_modules()}
         self.device = next(model.parameters()).device
-        self.expected = self._run(self.model)
+        self.expected: list[torch.Size] | None = None
 
     def failure(self, graph: ChannelGraph) -> _Failure | None:
         """What went wrong, or None if the outputs have the shapes of the original's."""
-        kept = {g.name: torch.arange(g.size)[: (g.size + 1) // 2] for g in graph.prunable}
+        whole = {g.name: torch.arange(g.size) for g in graph.prunable}
+        if self.expected is None:
+            # A copy: the model may keep what it computes, and must stay as it was to be cut.
+            self.expected = self._run(cut(self.model, graph, whole))
+        kept = {name: units[: (len(units) + 1) // 2] for name, units in whole.items()}
         small = cut(self.model, graph, kept)
         try:
             shapes = self._run(small)
