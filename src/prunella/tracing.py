@@ -23,6 +23,7 @@ from prunella.core.inputs import Inputs, tensors_in
 from prunella.core.modes import full_precision
 from prunella.core.types import ChannelGraph, ChannelGroup
 from prunella.graph import trace as labelled_trace
+from prunella.graph import with_equal_layers
 from prunella.ops import NEEDS_VALUES, evaluation_copy
 from prunella.surgery import cut
 
@@ -37,6 +38,7 @@ def trace(
     include: Sequence[Pattern] = (),
     exclude: Sequence[Pattern] = (),
     through_norms: bool = False,
+    equal_layers: bool = False,
 ) -> ChannelGraph:
     """Find every group of channels that can be removed together, and why others cannot.
 
@@ -52,6 +54,8 @@ def trace(
         exclude: Groups that one of these names stay whole; it goes before `include`.
         through_norms: Whether channels that a layer norm mixes may be removed too. What remains is
             then normalised differently, so the small network is not the masked one.
+        equal_layers: Whether groups that differ in the number of their layer only keep equal
+            numbers of units, as a network needs that is built from one configuration.
 
     Returns:
         The graph; frozen groups carry their reason.
@@ -63,7 +67,8 @@ def trace(
     inputs = Inputs.of(example_inputs)
     graph = labelled_trace(model, inputs, through_norms=through_norms)
     graph = _chosen(graph, model, include=include, exclude=exclude)
-    return _tried(graph, model, inputs)
+    graph = _tried(graph, model, inputs)
+    return with_equal_layers(graph) if equal_layers else graph
 
 
 def without_groups(graph: ChannelGraph, reasons: dict[str, str]) -> ChannelGraph:
