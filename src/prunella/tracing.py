@@ -25,7 +25,7 @@ from prunella.core.types import ChannelGraph, ChannelGroup
 from prunella.graph import trace as labelled_trace
 from prunella.graph import with_equal_layers
 from prunella.ops import NEEDS_VALUES, evaluation_copy
-from prunella.surgery import cut
+from prunella.surgery import cut, with_own_attention
 
 _TORCH = f"{Path(torch.__file__).parent}/"
 Pattern = str | type[nn.Module]
@@ -65,7 +65,9 @@ def trace(
             names nothing.
     """
     inputs = Inputs.of(example_inputs)
-    graph = labelled_trace(model, inputs, through_norms=through_norms)
+    readable = with_own_attention(model)
+    graph = labelled_trace(readable, inputs, through_norms=through_norms)
+    graph = replace(graph, model_type=type(model).__name__)
     graph = _chosen(graph, model, include=include, exclude=exclude)
     graph = _tried(graph, model, inputs)
     return with_equal_layers(graph) if equal_layers else graph

@@ -25,7 +25,9 @@ from prunella.graph.labels import Labels
 from prunella.graph.rules.contract import freeze_all
 from prunella.ops import NEEDS_VALUES, StoredTensors, evaluation_copy
 
-_OWN = tuple(str(Path(__file__).parents[1] / part) for part in ("graph", "tracing.py", "ops"))
+_OWN = tuple(
+    str(Path(__file__).parents[1] / part) for part in ("graph", "tracing.py", "ops", "surgery")
+)
 _TORCH = f"{Path(torch.__file__).parent}/"
 
 

@@ -9,7 +9,7 @@ parameters alone carries one tensor of labels for each axis that it has of a par
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -96,6 +96,7 @@ class Labels:
         # Labels by identity; the tensors are kept so that an identity is not given out twice.
         self._of: dict[int, tuple[Tensor, Tensor]] = {}
         self._layers: dict[int, tuple[Tensor, tuple[Tensor, ...]]] = {}
+        self._awaited: dict[int, tuple[Tensor, Callable[[], Tensor]]] = {}
 
     # -- labels of tensors -------------------------------------------------------------------
 
@@ -133,6 +134,9 @@ class Labels:
 
     def get(self, tensor: Tensor) -> Tensor | None:
         """Labels of an activation, or None if no position of it belongs to a channel."""
+        awaited = self._awaited.pop(id(tensor), None)
+        if awaited is not None:
+            self.put(tensor, awaited[1]())
         entry = self._of.get(id(tensor))
         return None if entry is None else entry[1]
 
@@ -144,6 +148,13 @@ class Labels:
             if labels.shape != tensor.shape:
                 raise ValueError(f"labels of shape {labels.shape} for {tensor.shape}")
             self._of[id(tensor)] = (tensor, thin(labels))
+
+    def put_when_read(self, tensor: Tensor, labels: Callable[[], Tensor]) -> None:
+        """Attach labels that are found, with the ties this takes, once something reads the tensor.
+
+        What is computed and dropped, as averaged weights of attention often are, ties nothing.
+        """
+        self._awaited[id(tensor)] = (tensor, labels)
 
     def layers(self, tensor: Tensor) -> tuple[Tensor, ...] | None:
         """Labels of a parameter's axes in a tensor made of parameters alone, each of its shape.

@@ -11,7 +11,7 @@ from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.conv import _ConvNd
 
 from prunella.core.types import ChannelGraph, ChannelGroup
-from prunella.surgery.attention import SlimMultiheadAttention
+from prunella.surgery.attention import make_slim
 from prunella.surgery.tokens import (
     SlimBeitAttention,
     SlimCosineWindowAttention,
@@ -175,9 +175,7 @@ def _multihead_attention(module: nn.MultiheadAttention, _: _Facts) -> None:
     if rows != module.embed_dim or weight.shape[1] != module.embed_dim:
         # The original's forward takes it for granted that all heads together are as wide as
         # what it reads; this one does not.
-        module.__class__ = SlimMultiheadAttention
-        # Keeps encoder layers from a fused form of their own that takes it for granted too.
-        module._qkv_same_embed_dim = False
+        make_slim(module)
 
 
 @refreshes("transformers.pytorch_utils.Conv1D")

@@ -59,13 +59,16 @@ def reduction(call: Call, labels: Labels) -> None:
             # The statistic of a root-mean-square norm: it has no channels of its own.
             mix(known, axes, reason, labels)
             return
-    reduced = labels.tie_along(known, axes, reason)
     kept = [axis for axis in range(known.ndim) if axis not in axes]
     for out in call.outputs:
-        if out.ndim == known.ndim:
-            labels.put(out, reduced.expand(out.shape))
-        else:
-            labels.put(out, reduced.permute(*kept, *axes).reshape(out.shape))
+
+        def found(shape: Sequence[int] = out.shape) -> Tensor:
+            reduced = labels.tie_along(known, axes, reason)
+            if len(shape) == known.ndim:
+                return reduced.expand(tuple(shape))
+            return reduced.permute(*kept, *axes).reshape(tuple(shape))
+
+        labels.put_when_read(out, found)
 
 
 @rule("_softmax", "_log_softmax", "_safe_softmax", "cumsum", "glu_jvp", "sort", "topk", "argsort")
