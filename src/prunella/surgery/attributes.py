@@ -152,8 +152,13 @@ def _group_norm(module: nn.GroupNorm, _: _Facts) -> None:
 
 
 @refreshes(nn.LayerNorm)
+def _layer_norm(module: nn.LayerNorm, _: _Facts) -> None:
+    if module.weight is not None:
+        module.normalized_shape = tuple(module.weight.shape)
+
+
 @refreshes(nn.RMSNorm)
-def _layer_norm(module: nn.LayerNorm | nn.RMSNorm, _: _Facts) -> None:
+def _root_mean_square_norm(module: nn.RMSNorm, _: _Facts) -> None:
     if module.weight is not None:
         module.normalized_shape = tuple(module.weight.shape)
 

@@ -173,7 +173,19 @@ def _fit(model: nn.Module, setting: Setting) -> _Fit:
             return apart(sum(differ), words)
     if _heads(built) != _heads(model):
         return apart(0.5, "the heads of attention would have another width")
-    return apart(0, "")
+    refusal = _refusal(getattr(built, "config", None))
+    return apart(0.25 if refusal else 0, refusal)
+
+
+def _refusal(config: Any) -> str:
+    """Why the configuration's own check, which it makes when it is written, refuses it."""
+    check = getattr(config, "validate", None)
+    try:
+        if callable(check):
+            check()
+    except Exception as error:  # of a class that is not known here
+        return f"its own check refuses {' '.join(str(error).split())}"
+    return ""
 
 
 def _built(model: nn.Module, setting: Setting) -> nn.Module:
