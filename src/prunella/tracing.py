@@ -10,20 +10,18 @@ from __future__ import annotations
 import fnmatch
 import traceback
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 from torch import nn
-from torch._subclasses.fake_tensor import FakeTensorMode
 
 from prunella.core.errors import InputError
 from prunella.core.inputs import Inputs, tensors_in
 from prunella.core.modes import full_precision
 from prunella.core.types import ChannelGraph, ChannelGroup
 from prunella.graph import trace as labelled_trace
-from prunella.ops import NEEDS_VALUES, evaluation_copy
+from prunella.ops import Tensors, evaluation_copy, standing, without_values
 from prunella.surgery import cut
 
 _TORCH = f"{Path(torch.__file__).parent}/"
@@ -143,10 +141,7 @@ class _Failure:
 def _tried(graph: ChannelGraph, model: nn.Module, inputs: Inputs) -> ChannelGraph:
     if not graph.prunable:
         return graph
-    try:
-        run = _Trial(model, inputs, FakeTensorMode(allow_non_fake_inputs=True))
-    except NEEDS_VALUES:
-        run = _Trial(model, inputs, None)
+    run = without_values(lambda tensors: _Trial(model, inputs, tensors))
     while graph.prunable:
         failure = run.failure(graph)
         if failure is None:
@@ -164,9 +159,9 @@ def _tried(graph: ChannelGraph, model: nn.Module, inputs: Inputs) -> ChannelGrap
 class _Trial:
     """Cuts half of each prunable group out of a copy and runs it."""
 
-    def __init__(self, model: nn.Module, inputs: Inputs, fake_mode: FakeTensorMode | None) -> None:
-        self.fake_mode = fake_mode
-        self.model, self.inputs = evaluation_copy(model, inputs, fake_mode=fake_mode)
+    def __init__(self, model: nn.Module, inputs: Inputs, tensors: Tensors) -> None:
+        self.tensors = tensors
+        self.model, self.inputs = evaluation_copy(model, inputs, tensors=tensors)
         self.kinds = {name: type(module) for name, module in model.named_modules()}
         self.device = next(model.parameters()).device
         self.expected = self._run(self.model)
@@ -193,7 +188,7 @@ class _Trial:
         return alone
 
     def _run(self, model: nn.Module) -> list[torch.Size]:
-        with torch.no_grad(), full_precision(self.device), self.fake_mode or nullcontext():
+        with torch.no_grad(), full_precision(self.device), standing(self.tensors):
             outputs = model(*self.inputs.args, **self.inputs.kwargs)
         return [tensor.shape for tensor in tensors_in(outputs)]
 

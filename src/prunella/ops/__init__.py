@@ -1,16 +1,29 @@
 """Reading the ATen calls of an ordinary forward pass: which stored tensors they use, and how."""
 
 from prunella.ops.contractions import Contraction, contraction_of
-from prunella.ops.fakes import NEEDS_VALUES, evaluation_copy
+from prunella.ops.fakes import (
+    NEEDS_VALUES,
+    Stand,
+    Tensors,
+    evaluation_copy,
+    standing,
+    without_values,
+)
+from prunella.ops.shapes import result_on_meta
 from prunella.ops.storage import StoredTensors, View
 from prunella.ops.windows import windows
 
 __all__ = [
     "NEEDS_VALUES",
     "Contraction",
+    "Stand",
     "StoredTensors",
+    "Tensors",
     "View",
     "contraction_of",
     "evaluation_copy",
+    "result_on_meta",
+    "standing",
     "windows",
+    "without_values",
 ]
