@@ -13,7 +13,7 @@ from prunella.allocate import CostModel
 from prunella.core.budgets import Budget
 from prunella.core.errors import InputError
 from prunella.core.samples import SampleIds
-from prunella.core.types import ChannelGraph, ChannelScores, Cost
+from prunella.core.types import ChannelGraph, ChannelGroup, ChannelScores, Cost
 from prunella.graph.labelled_run import require_prunable
 from prunella.select import method as method_named
 from prunella.surgery import verified_cut
@@ -57,13 +57,14 @@ class Plan:
         """A plan from the units to keep; groups that are not named stay whole.
 
         Raises:
-            InputError: an unknown or frozen group, or units that are missing, repeated or out of
-                range.
+            InputError: an unknown or frozen group, units that are missing, repeated or out of
+                range, or unequal numbers in groups that keep equal ones.
         """
         require_prunable(graph)
         checked = {group.name: torch.arange(group.size) for group in graph.prunable}
         for name, units in kept.items():
             checked[name] = _checked_units(graph, name, units)
+        _check_balance(graph, checked)
         model = CostModel(graph)
         return Plan(
             graph=graph,
@@ -146,6 +147,18 @@ def make_plan(
     return Plan.from_kept(
         graph, selection.kept, requested=budget, method=method, seed=seed, samples=used
     )
+
+
+def _check_balance(graph: ChannelGraph, kept: Mapping[str, Tensor]) -> None:
+    first: dict[str, ChannelGroup] = {}
+    for group in graph.prunable:
+        other = first.setdefault(group.balance, group) if group.balance else group
+        if len(kept[group.name]) != len(kept[other.name]):
+            raise InputError(
+                f"groups {other.name!r} and {group.name!r} are parts of one axis and must keep "
+                f"equal numbers of units, got {len(kept[other.name])} and "
+                f"{len(kept[group.name])}."
+            )
 
 
 def _checked_units(graph: ChannelGraph, name: str, units: Tensor | list[int]) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -115,7 +116,8 @@ def _bisect(
     target = math.floor(budget.fraction * budget.measure(model.full) * (1 + 1e-12))
 
     def allocation(x: float) -> Allocation:
-        kept = {name: _rounded(n, sizes[name], multiple) for name, n in wanted(x).items()}
+        counts = _evened(graph, wanted(x))
+        kept = {name: _rounded(n, sizes[name], multiple) for name, n in counts.items()}
         return Allocation(kept=kept, achieved=model.cost(kept), knob=knob(x))
 
     smallest = allocation(high)
@@ -134,7 +136,45 @@ def _bisect(
             low = middle
         if high - low <= 1e-12 * max(1.0, abs(high)):
             break
-    return best
+    return _filled(graph, budget, model, best, allocation(low), target)
+
+
+def _filled(
+    graph: ChannelGraph,
+    budget: Budget,
+    model: CostModel,
+    best: Allocation,
+    beyond: Allocation,
+    target: int,
+) -> Allocation:
+    """Groups that step up at the same value are let up one by one, as far as the budget goes.
+
+    Args:
+        best: The largest allocation of all groups at one value that meets the budget.
+        beyond: The next one, which exceeds it.
+    """
+    kept = dict(best.kept)
+    for group in graph.prunable:
+        raised = {
+            other.name: max(kept[other.name], beyond.kept[other.name])
+            for other in graph.prunable
+            if other.name == group.name or (group.balance and other.balance == group.balance)
+        }
+        if budget.measure(model.cost({**kept, **raised})) <= target:
+            kept |= raised
+    return Allocation(kept=kept, achieved=model.cost(kept), knob=best.knob)
+
+
+def _evened(graph: ChannelGraph, wanted: Mapping[str, float]) -> dict[str, float]:
+    """The mean over groups that keep equal numbers; as it was for all others."""
+    sets: dict[str, list[str]] = defaultdict(list)
+    for group in graph.prunable:
+        sets[group.balance or f"only {group.name}"].append(group.name)
+    return {
+        name: sum(wanted[other] for other in names) / len(names)
+        for names in sets.values()
+        for name in names
+    }
 
 
 def _rounded(wanted: float, size: int, multiple: int) -> int:

@@ -34,9 +34,17 @@ class GraphError(PrunellaError, RuntimeError):
 
 
 class SurgeryError(PrunellaError, RuntimeError):
-    """The small model does not compute what the masked original computes."""
+    """The small model does not compute what the masked original computes.
+
+    Attributes:
+        group: The group of channels that fails by itself; "" if none does.
+    """
 
     exit_code = 1
+
+    def __init__(self, message: str, *, group: str = "") -> None:
+        super().__init__(message)
+        self.group = group
 
 
 class ExportError(PrunellaError, RuntimeError):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Protocol, final
 
 import torch
@@ -12,7 +13,7 @@ from torch import Tensor, nn
 from prunella.certificate import certify
 from prunella.core.batches import split_batch
 from prunella.core.budgets import Budget
-from prunella.core.errors import DataError
+from prunella.core.errors import DataError, SurgeryError
 from prunella.core.progress import Progress
 from prunella.core.results import Accuracies
 from prunella.core.samples import SampleIds
@@ -26,7 +27,7 @@ from prunella.retrain import Checkpoint, Recipe, fit
 from prunella.select import method as method_named
 from prunella.sensitivity import check_weights, sensitivities
 from prunella.terminal import progress_for_people
-from prunella.tracing import trace
+from prunella.tracing import trace, without_groups
 
 DEFAULT_RECIPE = Recipe(epochs=5, learning_rate=0.01)
 
@@ -145,12 +146,20 @@ def prune(
     require_prunable(graph)
     on_stage("scoring the channels")
     scores = _scores(model, graph, calibration, method, kept, bars)
-    plan = make_plan(graph, scores, budget, method, multiple=multiple, seed=seed)
+    make = partial(
+        make_plan,
+        scores=scores,
+        budget=budget,
+        method=method,
+        multiple=multiple,
+        seed=seed,
+    )
+    plan = make(graph)
     used = _used_samples(plan, calibration, retraining, scores, bars)
     if certification is not None:
         _refuse_overlap(certification, used, bars)
     on_stage("cutting, and comparing with the masked original")
-    small, difference = plan.apply_verified(model)
+    plan, small, difference = _cut(model, plan, make)
     judged = evaluation if evaluation is not None else certification
     on_stage("measuring accuracy")
     original = _accuracy(model, judged, bars)
@@ -200,6 +209,24 @@ def prune(
         training=records,
         difference=difference,
     )
+
+
+def _cut(
+    model: nn.Module, plan: Plan, make: Callable[[ChannelGraph], Plan]
+) -> tuple[Plan, nn.Module, float]:
+    """The small network, after groups whose cut is not faithful were left whole; new plans then."""
+    while True:
+        try:
+            small, difference = plan.apply_verified(model)
+        except SurgeryError as error:
+            if not error.group:
+                raise
+            reason = "its cut network does not compute what the masked original computes"
+            graph = without_groups(plan.graph, {error.group: reason})
+            require_prunable(graph)
+            plan = make(graph)
+        else:
+            return plan, small, difference
 
 
 def _refuse_iterators(**loaders: Iterable[object] | None) -> None:

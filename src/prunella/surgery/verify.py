@@ -60,15 +60,16 @@ def verified_cut(
             _run(masked(model, graph, _exact_part(graph, kept)), probes),
         )
     except Exception as error:  # the model's own code may raise anything, assertions above all
+        group, words = _culprit(model, graph, kept, probes, tolerance)
         raise SurgeryError(
-            f"the cut {graph.model_type} cannot be run ({_words(error)}); "
-            f"{_culprit(model, graph, kept, probes, tolerance)}"
+            f"the cut {graph.model_type} cannot be run ({_words(error)}); {words}", group=group
         ) from error
     if not difference <= tolerance:
+        group, words = _culprit(model, graph, kept, probes, tolerance)
         raise SurgeryError(
             f"the cut {graph.model_type} differs from the masked original by {difference:.2g} "
-            f"(relative; at most {tolerance:g} is accepted); "
-            f"{_culprit(model, graph, kept, probes, tolerance)}"
+            f"(relative; at most {tolerance:g} is accepted); {words}",
+            group=group,
         )
     return small, difference
 
@@ -149,19 +150,25 @@ def _culprit(
     kept: Mapping[str, Tensor],
     probes: list[Inputs],
     tolerance: float,
-) -> str:
-    """Cut one group at a time to find the first that fails by itself."""
+) -> tuple[str, str]:
+    """Name of the first group that fails if it alone is cut, "" if none does; and words on it."""
     for group in graph.prunable:
-        alone = {g.name: torch.arange(g.size) for g in graph.prunable}
-        alone[group.name] = kept[group.name]
+        alone = {
+            other.name: kept[other.name]
+            if other.name == group.name or (group.balance and other.balance == group.balance)
+            else torch.arange(other.size)
+            for other in graph.prunable
+        }
         try:
             found = _run(cut(model, graph, alone), probes)
             difference = relative_difference(found, _run(masked(model, graph, alone), probes))
         except Exception as error:
-            return (
+            return group.name, (
                 f"the group {group.name!r} fails by itself: {_words(error)}. Exclude it, or take "
                 "constants that depend on its width out of the model's forward."
             )
-        if not difference <= tolerance:
-            return f"the group {group.name!r} differs by itself, by {difference:.2g}. Exclude it."
-    return "no single group fails by itself. Please report this model."
+        if group.exact and not difference <= tolerance:
+            return group.name, (
+                f"the group {group.name!r} differs by itself, by {difference:.2g}. Exclude it."
+            )
+    return "", "no single group fails by itself. Please report this model."
