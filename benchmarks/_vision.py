@@ -33,6 +33,23 @@ _LIBRARIES = _declare_missing_torchvision_operators()
 
 import timm  # noqa: E402  (needs the operators above)
 import torchvision  # noqa: E402
+from torchvision.extension import _has_ops  # noqa: E402
+from torchvision.ops import boxes as _boxes  # noqa: E402
+
+
+def _non_maximum_suppression(boxes: Tensor, scores: Tensor, iou_threshold: float) -> Tensor:
+    """Positions of the boxes that no better one overlaps, the best first."""
+    order = torch.argsort(scores, descending=True, stable=True)
+    overlaps = _boxes.box_iou(boxes, boxes)[order][:, order] > iou_threshold
+    stays = torch.ones(len(order), dtype=torch.bool)
+    for place in range(len(order)):
+        if stays[place]:
+            stays[place + 1 :] &= ~overlaps[place, place + 1 :]
+    return order[stays]
+
+
+if not _has_ops():
+    _boxes.nms = _non_maximum_suppression
 
 QUICK = {
     "torchvision": ("resnet18", "mobilenet_v3_small", "shufflenet_v2_x0_5", "densenet121"),
@@ -63,15 +80,20 @@ def build(family: str, name: str) -> tuple[nn.Module, Tensor]:
         model = timm.create_model(name, pretrained=False)
         size = tuple(model.pretrained_cfg.get("input_size") or (3, 224, 224))
     else:
-        plain = {"weights": None} if family == "torchvision" else _WITHOUT_WEIGHTS
-        model = torchvision.models.get_model(name, **plain)
+        model = torchvision.models.get_model(name, **_arguments(family, name))
         side = 299 if name == "inception_v3" else 224
         size = (3, side, side)
     _as_after_training(model)
     return model.eval(), torch.randn(1, *size)
 
 
-_WITHOUT_WEIGHTS = {"weights": None, "weights_backbone": None}
+def _arguments(family: str, name: str) -> dict[str, object]:
+    if family == "torchvision":
+        return {"weights": None}
+    plain: dict[str, object] = {"weights": None, "weights_backbone": None}
+    if any(part in name for part in ("rcnn", "retinanet", "fcos")):
+        plain |= {"min_size": 224, "max_size": 224}  # as small as the example; 800 by default
+    return plain
 
 
 def _as_after_training(model: nn.Module) -> None:

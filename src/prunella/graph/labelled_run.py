@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -56,38 +57,62 @@ def trace(model: nn.Module, example_inputs: object, *, through_norms: bool = Fal
     Raises:
         InputError: the model cannot be run on the example inputs, or has no parameters.
     """
-    inputs = Inputs.of(example_inputs)
+    return trace_and_run(model, Inputs.of(example_inputs), through_norms=through_norms)[0]
+
+
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class Run:
+    """What was run: a copy of the model on some kind of tensors, and what came out.
+
+    Attributes:
+        model: The copy, in evaluation mode.
+        inputs: Its inputs.
+        tensors: What stands for its tensors.
+        outputs: What it returned.
+    """
+
+    model: nn.Module
+    inputs: Inputs
+    tensors: Tensors
+    outputs: object
+
+
+def trace_and_run(
+    model: nn.Module, inputs: Inputs, *, through_norms: bool = False
+) -> tuple[ChannelGraph, Run]:
+    """As `trace`, with the run that told it."""
     if next(model.parameters(), None) is None:
         raise InputError(f"{type(model).__name__} has no parameters, so there is nothing to prune.")
-    labels, outputs = without_values(
+    labels, run = without_values(
         lambda tensors: _labelled_run(model, inputs, tensors, through_norms=through_norms)
     )
-    for leaf in tensors_in(outputs):
+    for leaf in tensors_in(run.outputs):
         known = labels.get(leaf)
         if known is not None:
             labels.freeze(known, "is an output of the model")
     tensors = _stored_tensors(labels, model)
     counted = sum(t.uses * _numel(t) for t in tensors)
-    return ChannelGraph(
+    graph = ChannelGraph(
         groups=groups_of(labels),
         tensors=tensors,
         other_macs=labels.macs - counted,
         inputs=inputs.detached(),
         model_type=type(model).__name__,
     )
+    return graph, run
 
 
 def _labelled_run(
     model: nn.Module, inputs: Inputs, tensors: Tensors, *, through_norms: bool
-) -> tuple[Labels, object]:
-    """Run a copy of the model on labels; the outputs are those of the copy."""
+) -> tuple[Labels, Run]:
+    """Run a copy of the model on labels."""
     copied, moved = evaluation_copy(model, inputs, tensors=tensors)
     labels = Labels(StoredTensors(copied), through_norms=through_norms)
     precision = full_precision(next(model.parameters()).device)
     with _named_modules(copied) as modules, torch.no_grad(), _fastpath_off(), precision:
         try:
             with standing(tensors, quick=False), _LabelMode(labels, tensors, modules):
-                return labels, copied(*moved.args, **moved.kwargs)
+                outputs = copied(*moved.args, **moved.kwargs)
         except NEEDS_VALUES:
             raise
         except Exception as error:  # the model's own code may raise anything
@@ -95,6 +120,7 @@ def _labelled_run(
                 f"{type(model).__name__} cannot be run on the example inputs (shapes "
                 f"{inputs.words()}): {error} Give inputs of the shape and type the model expects."
             ) from error
+    return labels, Run(model=copied, inputs=moved, tensors=tensors, outputs=outputs)
 
 
 class _LabelMode(TorchDispatchMode):

@@ -1,6 +1,7 @@
 """Reading the ATen calls of an ordinary forward pass: which stored tensors they use, and how."""
 
 from prunella.ops.contractions import Contraction, contraction_of
+from prunella.ops.copies import empty_containers
 from prunella.ops.fakes import (
     NEEDS_VALUES,
     Stand,
@@ -21,6 +22,7 @@ __all__ = [
     "Tensors",
     "View",
     "contraction_of",
+    "empty_containers",
     "evaluation_copy",
     "result_on_meta",
     "standing",

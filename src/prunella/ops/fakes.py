@@ -25,6 +25,7 @@ from torch._subclasses.fake_tensor import (
 from torch.overrides import TorchFunctionMode
 
 from prunella.core.inputs import Inputs
+from prunella.ops.copies import empty_containers
 from prunella.ops.shapes import ShapesOnly
 
 NEEDS_VALUES: tuple[type[Exception], ...] = (
@@ -85,7 +86,7 @@ def evaluation_copy(
     first = next(model.parameters(), None)
     device = torch.device("cpu") if first is None else first.device
     with _copying(model, tensors):
-        copied = copy.deepcopy(model)
+        copied = copy.deepcopy(model, empty_containers(model))
     copied.eval()
 
     def moved(leaf: Tensor) -> Tensor:
