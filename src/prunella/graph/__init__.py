@@ -1,5 +1,5 @@
 """The channel graph: what may be removed together, found by running the model once on labels."""
 
-from prunella.graph.labelled_run import trace
+from prunella.graph.labelled_run import Run, trace, trace_and_run
 
-__all__ = ["trace"]
+__all__ = ["Run", "trace", "trace_and_run"]

@@ -15,6 +15,7 @@ from torch.overrides import TorchFunctionMode
 from prunella.core.errors import InputError
 from prunella.core.positions import complement, removed_positions, shape_without
 from prunella.core.types import ChannelGraph
+from prunella.ops import empty_containers
 from prunella.surgery.attributes import refresh_attributes
 
 
@@ -33,7 +34,7 @@ def cut(
     """
     check_architecture(model, graph)
     # What `deepcopy` finds here by identity it takes as the copy, so ties and names survive.
-    replaced: dict[int, object] = {}
+    replaced = empty_containers(model)
     for name, axes in removed_positions(graph, kept).items():
         tensor = _get(model, name)
         replaced[id(tensor)] = without(tensor, axes)
@@ -68,7 +69,7 @@ def without(
     It keeps type, device and memory format, and stays a parameter if it was one.
     """
     left = tensor.detach()
-    if isinstance(left, FakeTensor):  # there is nothing to select
+    if isinstance(left, FakeTensor) or left.is_meta:  # there is nothing to select
         return _like(tensor, left.new_empty(shape_without(tuple(left.shape), removed)))
     for axis, positions in removed.items():
         stays = complement(positions, tensor.shape[axis])
@@ -86,7 +87,8 @@ def masked(
     Zeros in the consumers' weights give the same output as zeros in their inputs, because a
     consumer's output is a sum of products of the two.
     """
-    replaced: dict[int, object] = {id(t): t for t in (*model.parameters(), *model.buffers())}
+    replaced = empty_containers(model)
+    replaced |= {id(t): t for t in (*model.parameters(), *model.buffers())}
     for group in graph.prunable:
         removed = complement(kept[group.name], group.size)
         for member in group.members if len(removed) else ():
