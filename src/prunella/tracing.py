@@ -10,21 +10,18 @@ from __future__ import annotations
 import fnmatch
 import traceback
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 from torch import nn
-from torch._subclasses.fake_tensor import FakeTensorMode
 
 from prunella.core.errors import InputError
 from prunella.core.inputs import Inputs, tensors_in
 from prunella.core.modes import full_precision
 from prunella.core.types import ChannelGraph, ChannelGroup
-from prunella.graph import trace as labelled_trace
-from prunella.graph import with_equal_layers
-from prunella.ops import NEEDS_VALUES, evaluation_copy
+from prunella.graph import Run, trace_and_run, with_equal_layers
+from prunella.ops import Stand, evaluation_copy, standing
 from prunella.surgery import cut, with_own_attention
 
 _TORCH = f"{Path(torch.__file__).parent}/"
@@ -66,10 +63,10 @@ def trace(
     """
     inputs = Inputs.of(example_inputs)
     readable = with_own_attention(model)
-    graph = labelled_trace(readable, inputs, through_norms=through_norms)
+    graph, run = trace_and_run(readable, inputs, through_norms=through_norms)
     graph = replace(graph, model_type=type(model).__name__)
     graph = _chosen(graph, model, include=include, exclude=exclude)
-    graph = _tried(graph, model, inputs)
+    graph = _tried(graph, model, inputs, run)
     return with_equal_layers(graph) if equal_layers else graph
 
 
@@ -147,23 +144,18 @@ class _Failure:
     words: str
 
 
-def _tried(graph: ChannelGraph, model: nn.Module, inputs: Inputs) -> ChannelGraph:
-    if not graph.prunable:
-        return graph
-    try:
-        run = _Trial(model, inputs, FakeTensorMode(allow_non_fake_inputs=True))
-    except NEEDS_VALUES:
-        run = _Trial(model, inputs, None)
+def _tried(graph: ChannelGraph, model: nn.Module, inputs: Inputs, run: Run) -> ChannelGraph:
+    trial = _Trial(model, inputs, run)
     while graph.prunable:
-        failure = run.failure(graph)
+        failure = trial.failure(graph)
         if failure is None:
             break
-        fails = run.fails(graph)
+        fails = trial.fails(graph)
         suspects = _in_module(graph, failure.module)
         culprits = [name for name in suspects if fails([name])] or suspects
         if not culprits:
             culprits = _narrowed([group.name for group in graph.prunable], fails)
-        culprits += _alike(graph, culprits, failure.module, run.kinds)
+        culprits += _alike(graph, culprits, failure.module, trial.kinds)
         graph = without_groups(graph, dict.fromkeys(culprits, failure.words))
     return graph
 
@@ -171,20 +163,19 @@ def _tried(graph: ChannelGraph, model: nn.Module, inputs: Inputs) -> ChannelGrap
 class _Trial:
     """Cuts half of each prunable group out of a copy and runs it."""
 
-    def __init__(self, model: nn.Module, inputs: Inputs, fake_mode: FakeTensorMode | None) -> None:
-        self.fake_mode = fake_mode
-        self.model, self.inputs = evaluation_copy(model, inputs, fake_mode=fake_mode)
+    def __init__(self, model: nn.Module, inputs: Inputs, run: Run) -> None:
+        self.tensors = run.tensors
+        # What a run leaves behind in a module costs nothing on the meta device.
+        self.model, self.inputs = run.model, run.inputs
+        if run.tensors is not Stand.META:
+            self.model, self.inputs = evaluation_copy(model, inputs, tensors=run.tensors)
         self.kinds = {name: type(module) for name, module in model.named_modules()}
         self.device = next(model.parameters()).device
-        self.expected: list[torch.Size] | None = None
+        self.expected = self._shapes(run.outputs)
 
     def failure(self, graph: ChannelGraph) -> _Failure | None:
         """What went wrong, or None if the outputs have the shapes of the original's."""
-        whole = {g.name: torch.arange(g.size) for g in graph.prunable}
-        if self.expected is None:
-            # A copy: the model may keep what it computes, and must stay as it was to be cut.
-            self.expected = self._run(cut(self.model, graph, whole))
-        kept = {name: units[: (len(units) + 1) // 2] for name, units in whole.items()}
+        kept = {g.name: torch.arange(g.size)[: (g.size + 1) // 2] for g in graph.prunable}
         small = cut(self.model, graph, kept)
         try:
             shapes = self._run(small)
@@ -204,9 +195,15 @@ class _Trial:
         return alone
 
     def _run(self, model: nn.Module) -> list[torch.Size]:
-        with torch.no_grad(), full_precision(self.device), self.fake_mode or nullcontext():
-            outputs = model(*self.inputs.args, **self.inputs.kwargs)
-        return [tensor.shape for tensor in tensors_in(outputs)]
+        with torch.no_grad(), full_precision(self.device), standing(self.tensors):
+            return self._shapes(model(*self.inputs.args, **self.inputs.kwargs))
+
+    def _shapes(self, outputs: object) -> list[torch.Size]:
+        shapes = [tensor.shape for tensor in tensors_in(outputs)]
+        if self.tensors is Stand.REAL:
+            # The path depends on values, and so may lengths: of a list of objects found, say.
+            return [torch.Size([0] * len(shape)) for shape in shapes]
+        return shapes
 
 
 def _blame(error: Exception, small: nn.Module) -> _Failure:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import math
-from collections import defaultdict
 from collections.abc import Mapping
 from typing import final
+
+import numpy as np
 
 from prunella.core.types import ChannelGraph, Cost
 
@@ -21,39 +21,41 @@ class CostModel:
     """
 
     def __init__(self, graph: ChannelGraph) -> None:
-        self._tensors = graph.tensors
+        tensors = graph.tensors
         self._other_macs = graph.other_macs
         self._sizes = {group.name: group.size for group in graph.prunable}
-        self._shares: dict[tuple[str, int], dict[str, int]] = defaultdict(dict)
-        for group in graph.prunable:
-            for member in group.members:
-                shares = self._shares[member.tensor, member.axis]
-                shares[group.name] = shares.get(group.name, 0) + member.indices.shape[1]
+        # One row for each tensor, filled up with axes of length 1.
+        depth = max((len(tensor.shape) for tensor in tensors), default=0)
+        shapes = [(*tensor.shape, *[1] * (depth - len(tensor.shape))) for tensor in tensors]
+        self._lengths = np.array(shapes, dtype=np.int64).reshape(len(tensors), depth)
+        self._is_parameter = np.array([t.is_parameter for t in tensors], dtype=np.int64)
+        self._itemsize = np.array([t.itemsize for t in tensors], dtype=np.int64)
+        self._uses = [t.uses for t in tensors]
+        row = {tensor.name: place for place, tensor in enumerate(tensors)}
+        shares = [
+            (row[member.tensor], member.axis, place, member.indices.shape[1])
+            for place, group in enumerate(graph.prunable)
+            for member in group.members
+            if member.tensor in row  # a buffer that is not saved costs nothing
+        ]
+        self._shares = np.array(shares, dtype=np.int64).reshape(len(shares), 4)
 
     def cost(self, kept: Mapping[str, int]) -> Cost:
         """Cost when `kept` units of each named group stay; groups not named stay whole."""
-        params = size = 0
-        macs = self._other_macs
-        for tensor in self._tensors:
-            numel = math.prod(
-                length - self._removed(tensor.name, axis, kept)
-                for axis, length in enumerate(tensor.shape)
-            )
-            params += numel if tensor.is_parameter else 0
-            size += numel * tensor.itemsize
-            macs += numel * tensor.uses
-        return Cost(params=params, macs=macs, bytes=size)
+        removed = np.array([n - kept.get(name, n) for name, n in self._sizes.items()], np.int64)
+        row, axis, group, each = self._shares.T
+        lengths = self._lengths.copy()
+        np.subtract.at(lengths, (row, axis), each * removed[group])
+        numel = lengths.prod(axis=1)
+        # Python's integers for the products, which may be large.
+        macs = sum(n * uses for n, uses in zip(numel.tolist(), self._uses, strict=True))
+        return Cost(
+            params=int(numel @ self._is_parameter),
+            macs=self._other_macs + macs,
+            bytes=int(numel @ self._itemsize),
+        )
 
     @property
     def full(self) -> Cost:
         """Cost of the original."""
         return self.cost({})
-
-    def _removed(self, tensor: str, axis: int, kept: Mapping[str, int]) -> int:
-        shares = self._shares.get((tensor, axis))
-        if shares is None:
-            return 0
-        return sum(
-            k * (self._sizes[group] - kept.get(group, self._sizes[group]))
-            for group, k in shares.items()
-        )

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
-from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
@@ -23,7 +23,16 @@ from prunella.graph.call import RULES, Call
 from prunella.graph.groups import groups_of
 from prunella.graph.labels import Labels
 from prunella.graph.rules.contract import freeze_all
-from prunella.ops import NEEDS_VALUES, StoredTensors, evaluation_copy
+from prunella.ops import (
+    NEEDS_VALUES,
+    Stand,
+    StoredTensors,
+    Tensors,
+    evaluation_copy,
+    result_on_meta,
+    standing,
+    without_values,
+)
 
 _OWN = tuple(
     str(Path(__file__).parents[1] / part) for part in ("graph", "tracing.py", "ops", "surgery")
@@ -50,40 +59,62 @@ def trace(model: nn.Module, example_inputs: object, *, through_norms: bool = Fal
     Raises:
         InputError: the model cannot be run on the example inputs, or has no parameters.
     """
-    inputs = Inputs.of(example_inputs)
+    return trace_and_run(model, Inputs.of(example_inputs), through_norms=through_norms)[0]
+
+
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class Run:
+    """What was run: a copy of the model on some kind of tensors, and what came out.
+
+    Attributes:
+        model: The copy, in evaluation mode.
+        inputs: Its inputs.
+        tensors: What stands for its tensors.
+        outputs: What it returned.
+    """
+
+    model: nn.Module
+    inputs: Inputs
+    tensors: Tensors
+    outputs: object
+
+
+def trace_and_run(
+    model: nn.Module, inputs: Inputs, *, through_norms: bool = False
+) -> tuple[ChannelGraph, Run]:
+    """As `trace`, with the run that told it."""
     if next(model.parameters(), None) is None:
         raise InputError(f"{type(model).__name__} has no parameters, so there is nothing to prune.")
-    try:
-        fake_mode = FakeTensorMode(allow_non_fake_inputs=True)
-        labels, outputs = _labelled_run(model, inputs, fake_mode, through_norms=through_norms)
-    except NEEDS_VALUES:
-        labels, outputs = _labelled_run(model, inputs, None, through_norms=through_norms)
-    for leaf in tensors_in(outputs):
+    labels, run = without_values(
+        lambda tensors: _labelled_run(model, inputs, tensors, through_norms=through_norms)
+    )
+    for leaf in tensors_in(run.outputs):
         known = labels.get(leaf)
         if known is not None:
             labels.freeze(known, "is an output of the model")
     tensors = _stored_tensors(labels, model)
     counted = sum(t.uses * _numel(t) for t in tensors)
-    return ChannelGraph(
+    graph = ChannelGraph(
         groups=groups_of(labels),
         tensors=tensors,
         other_macs=labels.macs - counted,
         inputs=inputs.detached(),
         model_type=type(model).__name__,
     )
+    return graph, run
 
 
 def _labelled_run(
-    model: nn.Module, inputs: Inputs, fake_mode: FakeTensorMode | None, *, through_norms: bool
-) -> tuple[Labels, object]:
-    """Run a copy of the model on labels; the outputs are those of the copy."""
-    copied, moved = evaluation_copy(model, inputs, fake_mode=fake_mode)
+    model: nn.Module, inputs: Inputs, tensors: Tensors, *, through_norms: bool
+) -> tuple[Labels, Run]:
+    """Run a copy of the model on labels."""
+    copied, moved = evaluation_copy(model, inputs, tensors=tensors)
     labels = Labels(StoredTensors(copied), through_norms=through_norms)
     precision = full_precision(next(model.parameters()).device)
     with _named_modules(copied) as modules, torch.no_grad(), unfused(), precision:
         try:
-            with _LabelMode(labels, fake_mode, modules):
-                return labels, copied(*moved.args, **moved.kwargs)
+            with standing(tensors, quick=False), _LabelMode(labels, tensors, modules):
+                outputs = copied(*moved.args, **moved.kwargs)
         except NEEDS_VALUES:
             raise
         except Exception as error:  # the model's own code may raise anything
@@ -91,17 +122,16 @@ def _labelled_run(
                 f"{type(model).__name__} cannot be run on the example inputs (shapes "
                 f"{inputs.words()}): {error} Give inputs of the shape and type the model expects."
             ) from error
+    return labels, Run(model=copied, inputs=moved, tensors=tensors, outputs=outputs)
 
 
 class _LabelMode(TorchDispatchMode):
     """Sends every ATen call to its rule."""
 
-    def __init__(
-        self, labels: Labels, fake_mode: FakeTensorMode | None, modules: list[str]
-    ) -> None:
+    def __init__(self, labels: Labels, tensors: Tensors, modules: list[str]) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.labels = labels
-        self.fake_mode = fake_mode
+        self.tensors = tensors
         self.modules = modules
 
     def __torch_dispatch__(
@@ -113,8 +143,11 @@ class _LabelMode(TorchDispatchMode):
     ) -> Any:
         del types
         kwargs = kwargs or {}
-        with self.fake_mode or nullcontext():
-            out = func(*args, **kwargs)
+        if self.tensors is Stand.META:
+            out = result_on_meta(func, args, kwargs)
+        else:
+            with standing(self.tensors):
+                out = func(*args, **kwargs)
         count = flop_registry.get(func.overloadpacket)
         if count is not None:
             self.labels.macs += count(*args, **kwargs, out_val=out) // 2

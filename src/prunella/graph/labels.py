@@ -9,6 +9,7 @@ parameters alone carries one tensor of labels for each axis that it has of a par
 from __future__ import annotations
 
 import math
+from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -92,6 +93,7 @@ class Labels:
         self._root = torch.arange(_CAPACITY)
         self._frozen = torch.zeros(_CAPACITY, dtype=torch.bool)
         self._blocks: dict[tuple[str, int], Axis] = {}
+        self._firsts: list[int] = []
         self._next = 1
         # Labels by identity; the tensors are kept so that an identity is not given out twice.
         self._of: dict[int, tuple[Tensor, Tensor]] = {}
@@ -108,6 +110,7 @@ class Labels:
             block = Axis(tensor=tensor, axis=axis, first=self._next, size=size)
             self._blocks[tensor, axis] = block
             self.axes.append(block)
+            self._firsts.append(block.first)
             self._next += size
             self._grow()
         return torch.arange(block.first, block.first + block.size)
@@ -186,12 +189,19 @@ class Labels:
     def carry(self, layer: Tensor, role: Role = "carrier") -> None:
         """The stored axes a layer comes from go with the channels they meet."""
         (small,) = compact(layer)
-        wanted = torch.unique(small)
-        firsts = torch.tensor([block.first for block in self.axes])
-        for found in torch.unique(torch.searchsorted(firsts, wanted, right=True) - 1).tolist():
-            if found >= 0:
-                block = self.axes[found]
-                self.roles.setdefault((block.tensor, block.axis), role)
+        wanted = small[small != FIXED]
+        if wanted.numel() == 0:
+            return
+        ends = (bisect_right(self._firsts, int(end)) - 1 for end in torch.aminmax(wanted))
+        first, last = ends
+        found = range(first, last + 1)
+        if last > first + 1:
+            firsts = torch.tensor(self._firsts)
+            places = torch.searchsorted(firsts, wanted.contiguous(), right=True) - 1
+            found = torch.unique(places).tolist()
+        for place in found:
+            block = self.axes[place]
+            self.roles.setdefault((block.tensor, block.axis), role)
 
     # -- what is learnt ----------------------------------------------------------------------
 
@@ -299,6 +309,11 @@ class Labels:
         codes = torch.unique(pairs[:, 0] * self._next + pairs[:, 1])
         pairs = torch.stack([codes // self._next, codes % self._next], dim=1)
         ids, place = torch.unique(pairs, return_inverse=True)
+        if len(ids) == pairs.numel():  # each class has one partner: nothing to search for
+            low, high = pairs.amin(1), pairs.amax(1)
+            self._root[high] = low
+            self._frozen[low] |= self._frozen[high]
+            return
         ones = torch.ones(len(pairs), dtype=torch.int8).numpy()
         rows, columns = place[:, 0].numpy(), place[:, 1].numpy()
         matrix = coo_array((ones, (rows, columns)), shape=(len(ids), len(ids)))

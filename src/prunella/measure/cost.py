@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
-
 import torch
 from torch import Tensor, nn
-from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from prunella.core.errors import InputError
 from prunella.core.inputs import Inputs
 from prunella.core.types import Cost
-from prunella.ops import NEEDS_VALUES, evaluation_copy
+from prunella.ops import NEEDS_VALUES, Tensors, evaluation_copy, standing, without_values
 
 
 def cost(model: nn.Module, example_inputs: object) -> Cost:
@@ -33,10 +30,7 @@ def cost(model: nn.Module, example_inputs: object) -> Cost:
         InputError: the model cannot be run on the example inputs.
     """
     inputs = Inputs.of(example_inputs)
-    try:
-        macs = _macs(model, inputs, FakeTensorMode(allow_non_fake_inputs=True))
-    except NEEDS_VALUES:
-        macs = _macs(model, inputs, None)
+    macs = without_values(lambda tensors: _macs(model, inputs, tensors))
     parameters = list(model.parameters())
     saved = {id(tensor): tensor for tensor in (*parameters, *_saved_buffers(model))}
     return Cost(
@@ -46,10 +40,10 @@ def cost(model: nn.Module, example_inputs: object) -> Cost:
     )
 
 
-def _macs(model: nn.Module, inputs: Inputs, fake_mode: FakeTensorMode | None) -> int:
-    copied, moved = evaluation_copy(model, inputs, fake_mode=fake_mode)
+def _macs(model: nn.Module, inputs: Inputs, tensors: Tensors) -> int:
+    copied, moved = evaluation_copy(model, inputs, tensors=tensors)
     counter = FlopCounterMode(display=False)
-    with torch.no_grad(), fake_mode or nullcontext(), counter:
+    with torch.no_grad(), standing(tensors), counter:
         try:
             copied(*moved.args, **moved.kwargs)
         except NEEDS_VALUES:

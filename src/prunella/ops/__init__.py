@@ -1,16 +1,34 @@
 """Reading the ATen calls of an ordinary forward pass: which stored tensors they use, and how."""
 
 from prunella.ops.contractions import Contraction, contraction_of
-from prunella.ops.fakes import NEEDS_VALUES, evaluation_copy
+from prunella.ops.copies import empty_containers
+from prunella.ops.fakes import (
+    NEEDS_VALUES,
+    Stand,
+    Tensors,
+    evaluation_copy,
+    standing,
+    without_values,
+)
+from prunella.ops.plain import PlainCall, plain_calls
+from prunella.ops.shapes import result_on_meta
 from prunella.ops.storage import StoredTensors, View
 from prunella.ops.windows import windows
 
 __all__ = [
     "NEEDS_VALUES",
     "Contraction",
+    "PlainCall",
+    "Stand",
     "StoredTensors",
+    "Tensors",
     "View",
     "contraction_of",
+    "empty_containers",
     "evaluation_copy",
+    "plain_calls",
+    "result_on_meta",
+    "standing",
     "windows",
+    "without_values",
 ]

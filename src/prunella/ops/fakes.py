@@ -1,10 +1,16 @@
-"""Running a model on tensors that have shapes but no memory."""
+"""Running a model on tensors that have shapes but no memory.
+
+Tensors on the meta device are quickest. Fake tensors remember the device they stand for, which the
+code of some models needs; real ones are the last resort, where the path depends on values.
+"""
 
 from __future__ import annotations
 
 import copy
-from contextlib import nullcontext
-from typing import cast
+from collections.abc import Callable
+from contextlib import AbstractContextManager, ExitStack, nullcontext, suppress
+from enum import Enum
+from typing import Any, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -16,8 +22,11 @@ from torch._subclasses.fake_tensor import (
     UnsupportedFakeTensorException,
     UnsupportedOperatorException,
 )
+from torch.overrides import TorchFunctionMode
 
 from prunella.core.inputs import Inputs
+from prunella.ops.copies import empty_containers
+from prunella.ops.shapes import ShapesOnly
 
 NEEDS_VALUES: tuple[type[Exception], ...] = (
     DataDependentOutputException,
@@ -27,22 +36,103 @@ NEEDS_VALUES: tuple[type[Exception], ...] = (
 )
 """Raised where a model's path depends on values, which fake tensors do not have."""
 
+T = TypeVar("T")
+
+
+class Stand(Enum):
+    """What stands for a model's tensors, where not fake tensors of a given mode."""
+
+    META = "meta"
+    REAL = "real"
+
+
+Tensors = Stand | FakeTensorMode
+
+
+def without_values(attempt: Callable[[Tensors], T]) -> T:
+    """The result of the first attempt that works: on meta, on fake, then on real tensors."""
+    # Whatever stops a run on the meta device may be due to that device: only a later one tells.
+    with suppress(Exception):
+        return attempt(Stand.META)
+    try:
+        return attempt(FakeTensorMode(allow_non_fake_inputs=True))
+    except NEEDS_VALUES:
+        return attempt(Stand.REAL)
+
+
+def standing(tensors: Tensors, *, quick: bool = True) -> AbstractContextManager[object]:
+    """The context to run the copy in; new tensors of the model's code are of the same kind.
+
+    Args:
+        tensors: What the copy was made of.
+        quick: Whether to answer for the shapes of common operations; not inside another mode that
+            does so.
+    """
+    if tensors is Stand.REAL:
+        return nullcontext()
+    if isinstance(tensors, FakeTensorMode):
+        return tensors
+    stack = ExitStack()
+    stack.enter_context(torch.device("meta"))
+    if quick:
+        stack.enter_context(ShapesOnly())  # type: ignore[no-untyped-call]
+    return stack
+
 
 def evaluation_copy(
-    model: nn.Module, inputs: Inputs, *, fake_mode: FakeTensorMode | None
+    model: nn.Module, inputs: Inputs, *, tensors: Tensors
 ) -> tuple[nn.Module, Inputs]:
-    """A copy of the model in evaluation mode, and inputs on its device; on fake tensors if asked.
-
-    On the meta device, where there are no values to compute with, only fakes will do.
-    """
-    with nullcontext() if fake_mode is None else FakeCopyMode(fake_mode):
-        copied = copy.deepcopy(model)
-    copied.eval()
+    """A copy of the model in evaluation mode on the given kind of tensors, and inputs to match."""
     first = next(model.parameters(), None)
     device = torch.device("cpu") if first is None else first.device
+    with _copying(model, tensors):
+        copied = copy.deepcopy(model, empty_containers(model))
+    copied.eval()
 
     def moved(leaf: Tensor) -> Tensor:
+        if tensors is Stand.META:
+            return leaf.to("meta")
         there = leaf.to(device)
-        return there if fake_mode is None else cast("Tensor", fake_mode.from_tensor(there))
+        if isinstance(tensors, FakeTensorMode):
+            return cast("Tensor", tensors.from_tensor(there))
+        return there
 
     return copied, inputs.map(moved)
+
+
+def _copying(model: nn.Module, tensors: Tensors) -> AbstractContextManager[object]:
+    if isinstance(tensors, FakeTensorMode):
+        return FakeCopyMode(tensors)
+    if tensors is Stand.META:
+        _require_own_memory(model)
+        return _MetaCopy()
+    return nullcontext()
+
+
+def _require_own_memory(model: nn.Module) -> None:
+    """Tensors that overlap in memory would come apart on the meta device."""
+    stored = {id(t): t for t in (*model.parameters(), *model.buffers())}
+    memory = {tensor.untyped_storage()._cdata for tensor in stored.values()}
+    if len(memory) < len(stored):
+        raise NotImplementedError("stored tensors that share memory")
+
+
+class _MetaCopy(TorchFunctionMode):
+    """Lets `copy.deepcopy` copy tensors onto the meta device."""
+
+    def __torch_function__(
+        self,
+        func: Any,
+        types: object,
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
+        del types
+        if func is torch._C.TensorBase.clone:
+            return args[0].detach().to("meta")
+        if func is Tensor.__deepcopy__:
+            tensor, memo = args
+            if id(tensor) not in memo:
+                memo[id(tensor)] = tensor.detach().to("meta").requires_grad_(tensor.requires_grad)
+            return memo[id(tensor)]
+        return func(*args, **(kwargs or {}))

@@ -121,7 +121,9 @@ class _Targets(TorchDispatchMode):
         call = contraction_of(func, args, self.stored)
         if call is not None and call.name in self.wanted:
             again = call.name in self.found
-            self.found[call.name] = None if again or _unsupported(call) else self._rows(call, out)
+            self.found[call.name] = (
+                None if again or _unsupported(call, self.stored) else self._rows(call, out)
+            )
         return out
 
     def _rows(self, call: Contraction, out: Tensor) -> _Rows:
@@ -162,7 +164,8 @@ class _Solver(TorchDispatchMode):
     def _solve(self, call: Contraction, target: _Rows) -> None:
         weight = self.stored.tensors[call.name]
         rows = _input_rows(call, target.index).double()
-        before = weight.detach().reshape(len(weight), -1).double().t()
+        by_output = weight.detach().movedim(call.out_axis, 0)
+        before = by_output.flatten(1).double().t()
         if call.bias is not None:
             rows = torch.cat([rows, rows.new_ones(len(rows), 1)], dim=1)
             before = torch.cat([before, call.bias.detach().double()[None]])
@@ -170,7 +173,7 @@ class _Solver(TorchDispatchMode):
         if call.bias is not None:
             call.bias.copy_(solution[-1])
             solution = solution[:-1]
-        weight.copy_(solution.t().reshape(weight.shape))
+        weight.copy_(solution.t().reshape(by_output.shape).movedim(0, call.out_axis))
 
 
 def ridge_towards(
@@ -193,8 +196,10 @@ def ridge_towards(
     return torch.cholesky_solve(right, torch.linalg.cholesky(gram))
 
 
-def _unsupported(call: Contraction) -> bool:
-    return call.groups != 1 or call.transposed
+def _unsupported(call: Contraction, stored: StoredTensors) -> bool:
+    """Grouped, transposed, or with a part of a weight only."""
+    part = call.weight.numel() != stored.tensors[call.name].numel()
+    return call.groups != 1 or call.transposed or part
 
 
 def _random_rows(

@@ -169,11 +169,6 @@ class _Watcher(TorchDispatchMode):
                 "weights before it are out of range. Check the samples' scale and the network."
             )
         for group, member in watched:
-            if call.groups != 1 or call.transposed:
-                raise InputError(
-                    f"{call.name!r}: sensitivities of grouped or transposed convolutions are not "
-                    f"supported; exclude the group {group.name!r}."
-                )
             found = unit_sensitivities(call, member.indices)
             self.best[group.name] = torch.maximum(self.best[group.name], found)
             # eta counts every consumer's sums once, not once for each block of samples.

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import copy
-from collections.abc import Mapping
-from typing import cast
+from collections.abc import Mapping, Sequence
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensor
+from torch.overrides import TorchFunctionMode
 
 from prunella.core.errors import InputError
 from prunella.core.positions import complement, removed_positions, shape_without
 from prunella.core.types import ChannelGraph
+from prunella.ops import empty_containers
 from prunella.surgery.attributes import refresh_attributes
 
 
@@ -32,23 +34,30 @@ def cut(
     """
     check_architecture(model, graph)
     # What `deepcopy` finds here by identity it takes as the copy, so ties and names survive.
-    replaced = _shared_fakes(model)
+    replaced = empty_containers(model)
     for name, axes in removed_positions(graph, kept).items():
         tensor = _get(model, name)
         replaced[id(tensor)] = without(tensor, axes)
-    small = copy.deepcopy(model, replaced)
+    with _SharedFakes():
+        small = copy.deepcopy(model, replaced)
     refresh_attributes(small, graph, kept)
     return small
 
 
-def _shared_fakes(model: nn.Module) -> dict[int, object]:
+class _SharedFakes(TorchFunctionMode):
     """Fake tensors hold nothing that would need a copy, and their mode must stay the same one."""
-    shared: dict[int, object] = {}
-    for tensor in (*model.parameters(), *model.buffers()):
-        if isinstance(tensor, FakeTensor):
-            shared[id(tensor)] = tensor
-            shared[id(tensor.fake_mode)] = tensor.fake_mode
-    return shared
+
+    def __torch_function__(
+        self,
+        func: Any,
+        types: Sequence[type],
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
+        del types
+        if func is torch.Tensor.__deepcopy__ and isinstance(args[0], FakeTensor):
+            return args[1].get(id(args[0]), args[0])
+        return func(*args, **(kwargs or {}))
 
 
 def without(
@@ -60,7 +69,7 @@ def without(
     It keeps type, device and memory format, and stays a parameter if it was one.
     """
     left = tensor.detach()
-    if isinstance(left, FakeTensor):  # there is nothing to select
+    if isinstance(left, FakeTensor) or left.is_meta:  # there is nothing to select
         return _like(tensor, left.new_empty(shape_without(tuple(left.shape), removed)))
     for axis, positions in removed.items():
         stays = complement(positions, tensor.shape[axis])
@@ -78,7 +87,8 @@ def masked(
     Zeros in the consumers' weights give the same output as zeros in their inputs, because a
     consumer's output is a sum of products of the two.
     """
-    replaced: dict[int, object] = {id(t): t for t in (*model.parameters(), *model.buffers())}
+    replaced = empty_containers(model)
+    replaced |= {id(t): t for t in (*model.parameters(), *model.buffers())}
     for group in graph.prunable:
         removed = complement(kept[group.name], group.size)
         for member in group.members if len(removed) else ():
