@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from prunella.core.budgets import Budget, Flops, Params
     from prunella.core.errors import (
         BudgetError,
+        ConfigWarning,
         DataError,
         ExportError,
         FileError,
@@ -61,6 +62,7 @@ __all__ = [
     "ChannelGraph",
     "ChannelGroup",
     "ChannelScores",
+    "ConfigWarning",
     "Cost",
     "DataError",
     "ExportCheck",
@@ -113,6 +115,7 @@ _HOMES = {
     "ChannelGraph": "prunella.core.types:ChannelGraph",
     "ChannelGroup": "prunella.core.types:ChannelGroup",
     "ChannelScores": "prunella.core.types:ChannelScores",
+    "ConfigWarning": "prunella.core.errors:ConfigWarning",
     "Cost": "prunella.core.types:Cost",
     "DataError": "prunella.core.errors:DataError",
     "ExportCheck": "prunella.exporting:ExportCheck",

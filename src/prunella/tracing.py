@@ -20,9 +20,9 @@ from prunella.core.errors import InputError
 from prunella.core.inputs import Inputs, tensors_in
 from prunella.core.modes import full_precision
 from prunella.core.types import ChannelGraph, ChannelGroup
-from prunella.graph import Run, trace_and_run
+from prunella.graph import Run, trace_and_run, with_equal_layers
 from prunella.ops import Stand, evaluation_copy, standing
-from prunella.surgery import cut
+from prunella.surgery import cut, with_own_attention
 
 _TORCH = f"{Path(torch.__file__).parent}/"
 Pattern = str | type[nn.Module]
@@ -35,6 +35,7 @@ def trace(
     include: Sequence[Pattern] = (),
     exclude: Sequence[Pattern] = (),
     through_norms: bool = False,
+    equal_layers: bool = False,
 ) -> ChannelGraph:
     """Find every group of channels that can be removed together, and why others cannot.
 
@@ -50,6 +51,8 @@ def trace(
         exclude: Groups that one of these names stay whole; it goes before `include`.
         through_norms: Whether channels that a layer norm mixes may be removed too. What remains is
             then normalised differently, so the small network is not the masked one.
+        equal_layers: Whether groups that differ in the number of their layer only keep equal
+            numbers of units, as a network needs that is built from one configuration.
 
     Returns:
         The graph; frozen groups carry their reason.
@@ -59,9 +62,12 @@ def trace(
             names nothing.
     """
     inputs = Inputs.of(example_inputs)
-    graph, run = trace_and_run(model, inputs, through_norms=through_norms)
+    readable = with_own_attention(model)
+    graph, run = trace_and_run(readable, inputs, through_norms=through_norms)
+    graph = replace(graph, model_type=type(model).__name__)
     graph = _chosen(graph, model, include=include, exclude=exclude)
-    return _tried(graph, model, inputs, run)
+    graph = _tried(graph, model, inputs, run)
+    return with_equal_layers(graph) if equal_layers else graph
 
 
 def without_groups(graph: ChannelGraph, reasons: dict[str, str]) -> ChannelGraph:
@@ -159,17 +165,20 @@ class _Trial:
 
     def __init__(self, model: nn.Module, inputs: Inputs, run: Run) -> None:
         self.tensors = run.tensors
-        # What a run leaves behind in a module costs nothing on the meta device.
-        self.model, self.inputs = run.model, run.inputs
-        if run.tensors is not Stand.META:
-            self.model, self.inputs = evaluation_copy(model, inputs, tensors=run.tensors)
         self.kinds = {name: type(module) for name, module in model.named_modules()}
+        self.model, self.inputs = run.model, run.inputs
+        # What a run leaves behind in a module costs nothing on the meta device. Its modules are
+        # others than the model's where their code had to be readable.
+        as_given = [type(module) for module in run.model.modules()] == [*self.kinds.values()]
+        if run.tensors is not Stand.META or not as_given:
+            self.model, self.inputs = evaluation_copy(model, inputs, tensors=run.tensors)
         self.device = next(model.parameters()).device
         self.expected = self._shapes(run.outputs)
 
     def failure(self, graph: ChannelGraph) -> _Failure | None:
         """What went wrong, or None if the outputs have the shapes of the original's."""
-        kept = {g.name: torch.arange(g.size)[: (g.size + 1) // 2] for g in graph.prunable}
+        whole = {g.name: torch.arange(g.size) for g in graph.prunable}
+        kept = {name: units[: (len(units) + 1) // 2] for name, units in whole.items()}
         small = cut(self.model, graph, kept)
         try:
             shapes = self._run(small)

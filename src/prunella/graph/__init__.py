@@ -1,5 +1,6 @@
 """The channel graph: what may be removed together, found by running the model once on labels."""
 
 from prunella.graph.labelled_run import Run, trace, trace_and_run
+from prunella.graph.layers import with_equal_layers
 
-__all__ = ["Run", "trace", "trace_and_run"]
+__all__ = ["Run", "trace", "trace_and_run", "with_equal_layers"]

@@ -17,7 +17,7 @@ from torch.utils.flop_counter import flop_registry
 import prunella.graph.rules  # noqa: F401  (fills the registry)
 from prunella.core.errors import GraphError, InputError
 from prunella.core.inputs import Inputs, tensors_in
-from prunella.core.modes import full_precision
+from prunella.core.modes import full_precision, unfused
 from prunella.core.types import ChannelGraph, StoredTensor
 from prunella.graph.call import RULES, Call
 from prunella.graph.groups import groups_of
@@ -34,7 +34,9 @@ from prunella.ops import (
     without_values,
 )
 
-_OWN = tuple(str(Path(__file__).parents[1] / part) for part in ("graph", "tracing.py", "ops"))
+_OWN = tuple(
+    str(Path(__file__).parents[1] / part) for part in ("graph", "tracing.py", "ops", "surgery")
+)
 _TORCH = f"{Path(torch.__file__).parent}/"
 
 
@@ -109,7 +111,7 @@ def _labelled_run(
     copied, moved = evaluation_copy(model, inputs, tensors=tensors)
     labels = Labels(StoredTensors(copied), through_norms=through_norms)
     precision = full_precision(next(model.parameters()).device)
-    with _named_modules(copied) as modules, torch.no_grad(), _fastpath_off(), precision:
+    with _named_modules(copied) as modules, torch.no_grad(), unfused(), precision:
         try:
             with standing(tensors, quick=False), _LabelMode(labels, tensors, modules):
                 outputs = copied(*moved.args, **moved.kwargs)
@@ -213,17 +215,6 @@ def _named_modules(model: nn.Module) -> Iterator[list[str]]:
     finally:
         for handle in handles:
             handle.remove()
-
-
-@contextmanager
-def _fastpath_off() -> Iterator[None]:
-    """Fused attention hides its matrix products; run it in parts."""
-    enabled = torch.backends.mha.get_fastpath_enabled()
-    torch.backends.mha.set_fastpath_enabled(False)
-    try:
-        yield
-    finally:
-        torch.backends.mha.set_fastpath_enabled(enabled)
 
 
 def _stored_tensors(labels: Labels, model: nn.Module) -> tuple[StoredTensor, ...]:

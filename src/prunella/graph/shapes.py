@@ -5,11 +5,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from prunella.graph.labels import FIXED, Labels
+from prunella.graph.labels import FIXED, Labels, compact
 
 
 def keep_shapes(labels: Labels) -> None:
     """Tie or freeze until every block of axes stays full and every fixed axis keeps its length."""
+    _decide_later(labels)
     again = True
     while again:
         again = False
@@ -18,6 +19,20 @@ def keep_shapes(labels: Labels) -> None:
     for known, axes, reason in labels.whole:
         if labels.constant_along(known, axes) is None:
             labels.freeze(known, reason)
+    for known, axes in labels.mixed:
+        if labels.constant_along(known, axes) is None:
+            labels.inexact.update(torch.unique(compact(known)[0]).tolist())
+
+
+def _decide_later(labels: Labels) -> None:
+    """Parameters go with channels that still vary along them; else they keep their size."""
+    for found in labels.later:
+        if labels.constant_along(found.result, found.axes) is None:
+            labels.carry(found.layer)
+            labels.tie(found.result, found.wide)
+        else:
+            labels.freeze(found.layer, found.reason)
+    labels.later.clear()
 
 
 def _fill_grid(grid: Tensor, labels: Labels) -> bool:

@@ -10,9 +10,10 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from prunella.core.batches import split_batch
+from prunella.core.batches import inputs_of
 from prunella.core.errors import DataError, InputError
-from prunella.core.modes import evaluating, full_precision
+from prunella.core.inputs import Inputs
+from prunella.core.modes import evaluating, full_precision, unfused
 from prunella.core.progress import Progress, length, silent
 from prunella.core.samples import SampleIds
 from prunella.core.types import ChannelGraph, ChannelGroup, ChannelScores, Member
@@ -38,7 +39,8 @@ def sensitivities(
     Args:
         model: Untouched; run in evaluation mode on the device of its parameters.
         graph: Made by `trace` from this model.
-        loader: Yields inputs (N, ...), or pairs of inputs and labels; labels are not used.
+        loader: Yields inputs (N, ...), dictionaries of keyword arguments, or pairs of either and
+            labels; labels are not used.
         progress: Reports batches.
 
     Returns:
@@ -52,20 +54,17 @@ def sensitivities(
     watcher = _Watcher(model, graph)
     seen: list[SampleIds] = []
     device = next(model.parameters()).device
-    with evaluating(model), full_precision(device):
+    with evaluating(model), full_precision(device), unfused():
         for batch in progress(loader, description="sensitivities", total=length(loader)):
-            inputs = split_batch(batch).inputs
-            if len(inputs) == 0:
+            inputs = inputs_of(batch)
+            tensors = _tensors(inputs)
+            if len(tensors[0]) == 0:
                 continue
-            if inputs.dtype.is_floating_point and not bool(torch.isfinite(inputs).all()):
-                raise DataError(
-                    f"calibration samples hold NaN or infinite values (batch of shape "
-                    f"{tuple(inputs.shape)}); remove or repair these samples."
-                )
-            seen.append(SampleIds.of(inputs))
-            for block in _blocks(inputs.to(device)):
+            _check_finite(tensors)
+            seen.append(SampleIds.of(*tensors))
+            for block in _blocks(inputs, len(tensors[0]), device):
                 with watcher:
-                    model(block)
+                    model(*block.args, **block.kwargs)
     if not seen:
         raise DataError("the calibration loader is empty; expected at least one sample.")
     watcher.require_complete()
@@ -106,13 +105,30 @@ def check_weights(model: nn.Module) -> None:
             )
 
 
-def _blocks(inputs: Tensor) -> Iterator[Tensor]:
+def _tensors(inputs: Inputs) -> list[Tensor]:
+    """The tensors of a batch, those of a dictionary in the order of their names."""
+    named = [inputs.kwargs[name] for name in sorted(inputs.kwargs)]
+    return [value for value in (*inputs.args, *named) if isinstance(value, Tensor)]
+
+
+def _check_finite(tensors: Sequence[Tensor]) -> None:
+    for tensor in tensors:
+        if tensor.dtype.is_floating_point and not bool(torch.isfinite(tensor).all()):
+            raise DataError(
+                f"calibration samples hold NaN or infinite values (batch of shape "
+                f"{tuple(tensor.shape)}); remove or repair these samples."
+            )
+
+
+def _blocks(inputs: Inputs, count: int, device: torch.device) -> Iterator[Inputs]:
     """Blocks of exactly MICRO_BATCH samples; the last repeats its last sample."""
-    for block in inputs.split(MICRO_BATCH):
-        missing = MICRO_BATCH - len(block)
-        if missing:
-            block = torch.cat([block, block[-1:].expand(missing, *block.shape[1:])])
-        yield block
+    for start in range(0, count, MICRO_BATCH):
+        rows = torch.arange(start, start + MICRO_BATCH).clamp(max=count - 1)
+
+        def chosen(tensor: Tensor, rows: Tensor = rows) -> Tensor:
+            return tensor.index_select(0, rows.to(tensor.device)).to(device)
+
+        yield inputs.map(chosen)
 
 
 class _Watcher(TorchDispatchMode):

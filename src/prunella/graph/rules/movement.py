@@ -127,6 +127,22 @@ def same(call: Call, labels: Labels) -> None:
             labels.put_layers(out, [layer.reshape(out.shape) for layer in layers])
 
 
+@rule("as_strided")
+def laid_out(call: Call, labels: Labels) -> None:
+    """The same elements with other steps, as a pooling to one position does it."""
+    source, out = call.first, call.out
+    steps = zip(source.shape, source.stride(), out.stride(), strict=False)
+    if source.shape != out.shape or any(n > 1 and a != b for n, a, b in steps):
+        freeze_all(call, labels, "a view by steps in memory")
+        return
+    same(call, labels)
+
+
+@rule("new_empty", "new_full", "new_ones", "new_zeros")
+def constant(call: Call, labels: Labels) -> None:
+    """Only type and device are taken from the first argument."""
+
+
 @rule("cat", "stack")
 def join(call: Call, labels: Labels) -> None:
     """Positions of parts without labels are fixed: they belong to no removable channel."""
@@ -327,7 +343,8 @@ def _note_slice(call: Call, known: Tensor, axis: int, labels: Labels) -> None:
     step = call.args[4] if len(call.args) > 4 else 1
     start = start + size if start < 0 else start
     if step != 1 or width == 0 or start % width or size % width:
-        labels.freeze(known, f"a part of the channels of fixed size (slice) at {call.where()}")
+        reason = f"a part of the channels of fixed size (slice) at {call.where()}"
+        labels.require_whole(known, [axis], reason)
         return
     _note_parts(list(known.split(width, axis)), axis, call, labels)
 

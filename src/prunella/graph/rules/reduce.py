@@ -13,6 +13,7 @@ from torch import Tensor
 from prunella.graph.call import Call, rule
 from prunella.graph.labels import Labels
 from prunella.graph.rules.contract import freeze_all
+from prunella.graph.rules.normalise import mix
 
 _POOLS = (
     "_adaptive_avg_pool2d", "adaptive_avg_pool1d", "_adaptive_avg_pool3d", "adaptive_max_pool2d",
@@ -52,13 +53,22 @@ def reduction(call: Call, labels: Labels) -> None:
         return
     axes = _axes(call, known)
     reason = f"a reduction over channels ({call.operation}) at {call.where()}"
-    reduced = labels.tie_along(known, axes, reason)
+    if call.operation == "mean" and labels.is_square(call.first) and labels.through_norms:
+        others = [axis for axis in range(known.ndim) if axis not in axes]
+        if labels.constant_along(known, others) is not None:
+            # The statistic of a root-mean-square norm: it has no channels of its own.
+            mix(known, axes, reason, labels)
+            return
     kept = [axis for axis in range(known.ndim) if axis not in axes]
     for out in call.outputs:
-        if out.ndim == known.ndim:
-            labels.put(out, reduced.expand(out.shape))
-        else:
-            labels.put(out, reduced.permute(*kept, *axes).reshape(out.shape))
+
+        def found(shape: Sequence[int] = out.shape) -> Tensor:
+            reduced = labels.tie_along(known, axes, reason)
+            if len(shape) == known.ndim:
+                return reduced.expand(tuple(shape))
+            return reduced.permute(*kept, *axes).reshape(tuple(shape))
+
+        labels.put_when_read(out, found)
 
 
 @rule("_softmax", "_log_softmax", "_safe_softmax", "cumsum", "glu_jvp", "sort", "topk", "argsort")
