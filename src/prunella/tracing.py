@@ -8,9 +8,10 @@ which is run. What does not run is frozen, with the place where it failed.
 from __future__ import annotations
 
 import fnmatch
+import logging
 import traceback
-from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -176,7 +177,8 @@ class _Trial:
         kept = {g.name: torch.arange(g.size)[: (g.size + 1) // 2] for g in graph.prunable}
         small = cut(self.model, graph, kept)
         try:
-            shapes = self._run(small)
+            with _failures_unlogged():
+                shapes = self._run(small)
         except Exception as error:  # the model's own code may raise anything
             return _blame(error, small)
         if shapes != self.expected:
@@ -196,6 +198,17 @@ class _Trial:
         with torch.no_grad(), full_precision(self.device), self.fake_mode or nullcontext():
             outputs = model(*self.inputs.args, **self.inputs.kwargs)
         return [tensor.shape for tensor in tensors_in(outputs)]
+
+
+@contextmanager
+def _failures_unlogged() -> Iterator[None]:
+    """A cut that does not run is an answer here; torch would write its traceback on the screen."""
+    logger = logging.getLogger("torch._subclasses.fake_tensor")
+    disabled, logger.disabled = logger.disabled, True
+    try:
+        yield
+    finally:
+        logger.disabled = disabled
 
 
 def _blame(error: Exception, small: nn.Module) -> _Failure:

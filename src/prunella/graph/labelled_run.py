@@ -17,7 +17,7 @@ from torch.utils.flop_counter import flop_registry
 import prunella.graph.rules  # noqa: F401  (fills the registry)
 from prunella.core.errors import GraphError, InputError
 from prunella.core.inputs import Inputs, tensors_in
-from prunella.core.modes import full_precision
+from prunella.core.modes import attention_in_parts, full_precision
 from prunella.core.types import ChannelGraph, StoredTensor
 from prunella.graph.call import RULES, Call
 from prunella.graph.groups import groups_of
@@ -78,7 +78,7 @@ def _labelled_run(
     copied, moved = evaluation_copy(model, inputs, fake_mode=fake_mode)
     labels = Labels(StoredTensors(copied), through_norms=through_norms)
     precision = full_precision(next(model.parameters()).device)
-    with _named_modules(copied) as modules, torch.no_grad(), _fastpath_off(), precision:
+    with _named_modules(copied) as modules, torch.no_grad(), attention_in_parts(), precision:
         try:
             with _LabelMode(labels, fake_mode, modules):
                 return labels, copied(*moved.args, **moved.kwargs)
@@ -180,17 +180,6 @@ def _named_modules(model: nn.Module) -> Iterator[list[str]]:
     finally:
         for handle in handles:
             handle.remove()
-
-
-@contextmanager
-def _fastpath_off() -> Iterator[None]:
-    """Fused attention hides its matrix products; run it in parts."""
-    enabled = torch.backends.mha.get_fastpath_enabled()
-    torch.backends.mha.set_fastpath_enabled(False)
-    try:
-        yield
-    finally:
-        torch.backends.mha.set_fastpath_enabled(enabled)
 
 
 def _stored_tensors(labels: Labels, model: nn.Module) -> tuple[StoredTensor, ...]:

@@ -11,6 +11,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from prunella.core.errors import InputError
 from prunella.core.inputs import Inputs
+from prunella.core.modes import attention_in_parts
 from prunella.core.types import Cost
 from prunella.ops import NEEDS_VALUES, evaluation_copy
 
@@ -49,7 +50,7 @@ def cost(model: nn.Module, example_inputs: object) -> Cost:
 def _macs(model: nn.Module, inputs: Inputs, fake_mode: FakeTensorMode | None) -> int:
     copied, moved = evaluation_copy(model, inputs, fake_mode=fake_mode)
     counter = FlopCounterMode(display=False)
-    with torch.no_grad(), fake_mode or nullcontext(), counter:
+    with torch.no_grad(), attention_in_parts(), fake_mode or nullcontext(), counter:
         try:
             copied(*moved.args, **moved.kwargs)
         except NEEDS_VALUES:
