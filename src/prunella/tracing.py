@@ -1,8 +1,9 @@
 """From a model to the groups of channels that can really be removed from it.
 
 The labelled run knows what must go together. It cannot know sizes that are written as numbers in
-the model's code, so the groups are tried: half of every group is cut out of a copy on fake tensors,
-which is run. What does not run is frozen, with the place where it failed.
+the model's code, so the groups are tried: half of every group, then one unit of every group, is cut
+out of a copy on fake tensors, which is run. What does not run is frozen, with the place where it
+failed.
 """
 
 from __future__ import annotations
@@ -163,7 +164,7 @@ def _tried(graph: ChannelGraph, model: nn.Module, inputs: Inputs) -> ChannelGrap
 
 
 class _Trial:
-    """Cuts half of each prunable group out of a copy and runs it."""
+    """Cuts units of each prunable group out of a copy and runs it."""
 
     def __init__(self, model: nn.Module, inputs: Inputs, fake_mode: FakeTensorMode | None) -> None:
         self.fake_mode = fake_mode
@@ -173,8 +174,16 @@ class _Trial:
         self.expected = self._run(self.model)
 
     def failure(self, graph: ChannelGraph) -> _Failure | None:
-        """What went wrong, or None if the outputs have the shapes of the original's."""
-        kept = {g.name: torch.arange(g.size)[: (g.size + 1) // 2] for g in graph.prunable}
+        """What went wrong, or None if the outputs have the shapes of the original's.
+
+        Half of the units may fit a number in the code by chance, all but one seldom do as well.
+        """
+        return self._failure(graph, lambda size: (size + 1) // 2) or self._failure(
+            graph, lambda size: max(1, size - 1)
+        )
+
+    def _failure(self, graph: ChannelGraph, stay: Callable[[int], int]) -> _Failure | None:
+        kept = {g.name: torch.arange(stay(g.size)) for g in graph.prunable}
         small = cut(self.model, graph, kept)
         try:
             with _failures_unlogged():
