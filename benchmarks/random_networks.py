@@ -23,9 +23,8 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "generators"))
 
-from random_networks import check, draw_network
-
 import prunella
+from random_networks import check, draw_network
 
 
 def main() -> None:

@@ -35,7 +35,8 @@ def of(graph: ChannelGraph, tensor: str, axis: int, position: int = 0) -> Channe
         group
         for group in graph.groups
         for member in group.members
-        if (member.tensor, member.axis) == (tensor, axis) and bool((member.indices == position).any())
+        if (member.tensor, member.axis) == (tensor, axis)
+        and bool((member.indices == position).any())
     )
     return group
 

@@ -12,11 +12,11 @@ import warnings
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from random_networks import Network, Outcome, build, check, draw_network, inputs_of
-from random_networks.checking import random_units
 
 import prunella
 from prunella.core.inputs import Inputs
+from random_networks import Network, Outcome, build, check, draw_network, inputs_of
+from random_networks.checking import random_units
 
 COUNT = int(os.environ.get("PRUNELLA_NETWORKS", "300"))
 
@@ -34,7 +34,7 @@ def test_small_is_masked_costs_what_was_said_and_trains(network: Network):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of torch, about shapes that nobody would choose
         outcome = check(network)
-    assert 3 <= outcome.operations
+    assert outcome.operations >= 3
 
 
 def outcomes(seeds: range) -> list[Outcome]:

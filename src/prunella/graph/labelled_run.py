@@ -57,6 +57,7 @@ def trace(model: nn.Module, example_inputs: object, *, through_norms: bool = Fal
     except NEEDS_VALUES:
         labels, outputs = _labelled_run(model, inputs, None, through_norms=through_norms)
     for leaf in tensors_in(outputs):
+        labels.used([leaf])
         known = labels.get(leaf)
         if known is not None:
             labels.freeze(known, "is an output of the model")
@@ -77,6 +78,7 @@ def _labelled_run(
     """Run a copy of the model on labels; the outputs are those of the copy."""
     copied, moved = evaluation_copy(model, inputs, fake_mode=fake_mode)
     labels = Labels(StoredTensors(copied), through_norms=through_norms)
+    _leave_recurrent(labels, copied)
     precision = full_precision(next(model.parameters()).device)
     with _named_modules(copied) as modules, torch.no_grad(), attention_in_parts(), precision:
         try:
@@ -89,6 +91,16 @@ def _labelled_run(
                 f"{type(model).__name__} cannot be run on the example inputs (shapes "
                 f"{inputs.words()}): {error} Give inputs of the shape and type the model expects."
             ) from error
+
+
+def _leave_recurrent(labels: Labels, model: nn.Module) -> None:
+    """A hidden state is read at every step, by weights that torch keeps in one flat piece."""
+    for path, module in model.named_modules():
+        if isinstance(module, (nn.RNNBase, nn.RNNCellBase)):
+            reason = f"recurrent layers are left whole ({path or type(module).__name__})"
+            for parameter in module.parameters():
+                for name in labels.stored.names(parameter):
+                    labels.freeze_stored(name, reason)
 
 
 class _LabelMode(TorchDispatchMode):
@@ -132,6 +144,7 @@ class _LabelMode(TorchDispatchMode):
     def _label(self, call: Call) -> None:
         if not call.outputs or all(self.labels.stored.holds(out) for out in call.outputs):
             return  # a view of a stored tensor is recognised by its memory later on
+        self.labels.used(call.tensors())
         rule = RULES.get(call.operation)
         if rule is not None:
             try:

@@ -9,7 +9,7 @@ parameters alone carries one tensor of labels for each axis that it has of a par
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -74,6 +74,7 @@ class Labels:
         # Labels by identity; the tensors are kept so that an identity is not given out twice.
         self._of: dict[int, tuple[Tensor, Tensor]] = {}
         self._layers: dict[int, tuple[Tensor, tuple[Tensor, ...]]] = {}
+        self._if_used: dict[int, tuple[Tensor, Callable[[], object]]] = {}
 
     # -- labels of tensors -------------------------------------------------------------------
 
@@ -159,6 +160,17 @@ class Labels:
             if found >= 0:
                 block = self.axes[found]
                 self.roles.setdefault((block.tensor, block.axis), role)
+
+    def when_used(self, tensor: Tensor, learn: Callable[[], object]) -> None:
+        """Learn something only if the tensor is read later on, or is an output of the model."""
+        self._if_used[id(tensor)] = (tensor, learn)
+
+    def used(self, tensors: Iterable[Tensor]) -> None:
+        """The tensors are read."""
+        for tensor in tensors:
+            entry = self._if_used.pop(id(tensor), None)
+            if entry is not None:
+                entry[1]()
 
     # -- what is learnt ----------------------------------------------------------------------
 

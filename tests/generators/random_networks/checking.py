@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from random_networks.network import Network, build, inputs_of
 from torch import Tensor, nn
 
 import prunella
 from prunella.core.inputs import Inputs, tensors_in
 from prunella.core.types import ChannelGraph, Cost
 from prunella.surgery import masked
+from random_networks.network import Network, build, inputs_of
 
 CLOSE = 1e-9  # relative to the largest output, in float64
 

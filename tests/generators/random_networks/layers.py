@@ -6,9 +6,10 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
-from random_networks.attention import Attention
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from random_networks.attention import Attention
 
 Shapes = list[tuple[int, ...]]
 Maker = Callable[[Shapes, Mapping[str, Any]], nn.Module]

@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from random_networks.layers import make_layer
 from torch import Tensor, nn
+
+from random_networks.layers import make_layer
 
 VOCABULARY = 7
 

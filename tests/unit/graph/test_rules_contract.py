@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 import torch
-from small_models import Net, halved, names, of, units
 from torch import nn
 from torch.nn import functional as F
 
 import prunella
+from small_models import Net, halved, names, of, units
 
 IMAGE = torch.randn(1, 3, 8, 8)
 
@@ -18,7 +18,9 @@ IMAGE = torch.randn(1, 3, 8, 8)
     [(nn.Conv1d, (1, 3, 8)), (nn.Conv2d, (1, 3, 8, 8)), (nn.Conv3d, (1, 3, 4, 4, 4))],
 )
 def test_convolutions_of_any_dimension(layer, shape):
-    graph, small = halved(nn.Sequential(layer(3, 6, 1), nn.ReLU(), layer(6, 2, 3)), torch.randn(shape))
+    graph, small = halved(
+        nn.Sequential(layer(3, 6, 1), nn.ReLU(), layer(6, 2, 3)), torch.randn(shape)
+    )
     assert names(graph) == ["0"]
     assert units(graph, "0", "2.weight", 1) == [[n] for n in range(6)]
     assert (small[0].out_channels, small[2].in_channels) == (3, 3)
@@ -98,17 +100,18 @@ def test_matrix_product_without_a_module():
 
 
 def test_parts_of_one_weight_are_layers_of_their_own():
-    """A fused projection of which each part is used by itself."""
+    """A fused projection: `[:4]` is a number in the code, `[4:]` follows a cut of what is left."""
+
     def forward(m, x):
         a = F.linear(x, m.fused.weight[:4], m.fused.bias[:4])
         b = F.linear(x, m.fused.weight[4:], m.fused.bias[4:])
         return m.left(F.relu(a)) + m.right(F.relu(b))
 
     model = Net(forward, fused=nn.Linear(3, 10), left=nn.Linear(4, 2), right=nn.Linear(6, 2))
-    graph = prunella.trace(model, torch.randn(1, 3))
-    # The numbers 4 and 10 are written in the code: nothing can follow a cut.
-    assert not names(graph)
+    graph, small = halved(model, torch.randn(1, 3))
+    assert names(graph) == ["fused[4:]"]
     assert "cannot follow a cut" in of(graph, "fused.weight", 0).reason
+    assert small.fused.out_features == 4 + 3
 
 
 def test_embedding_makes_channels_and_its_rows_stay():

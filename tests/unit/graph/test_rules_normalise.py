@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 import torch
-from small_models import Net, halved, names, of, units
 from torch import nn
 
 import prunella
+from small_models import Net, halved, of, units
 
 IMAGE = torch.randn(1, 3, 8, 8)
 

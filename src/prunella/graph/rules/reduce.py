@@ -7,6 +7,7 @@ the same channels, and for a sum over all channels that leaves one unit, of whic
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 from torch import Tensor
 
@@ -44,7 +45,10 @@ def pool(call: Call, labels: Labels) -> None:
 @rule("mean", "sum", "amax", "amin", "max", "min", "var", "std", "var_mean", "std_mean",
       "linalg_vector_norm", "norm", "logsumexp", "prod", "any", "all")  # fmt: skip
 def reduction(call: Call, labels: Labels) -> None:
-    """The channels along a reduced axis go together."""
+    """The channels along a reduced axis go together, if anything reads the result.
+
+    Attention averages its weights over the heads even where nobody asks for them.
+    """
     known = labels.get(call.first)
     if known is None:
         if labels.layers(call.first):
@@ -52,9 +56,12 @@ def reduction(call: Call, labels: Labels) -> None:
         return
     axes = _axes(call, known)
     reason = f"a reduction over channels ({call.operation}) at {call.where()}"
-    reduced = labels.tie_along(known, axes, reason)
+    reduced = known
+    for axis in axes:
+        reduced = reduced.narrow(axis, 0, 1)
     kept = [axis for axis in range(known.ndim) if axis not in axes]
     for out in call.outputs:
+        labels.when_used(out, partial(labels.tie_along, known, axes, reason))
         if out.ndim == known.ndim:
             labels.put(out, reduced.expand(out.shape))
         else:
