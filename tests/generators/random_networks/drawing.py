@@ -80,10 +80,7 @@ def draw_network(rng: random.Random, *, most: int = 30) -> Network:
     while len(sketch.steps) < wanted:
         _grow(sketch)
     outputs = _finish(sketch)
-    if len(outputs) == 1:
-        form = rng.choice(["single", "dict"])
-    else:
-        form = rng.choice(["tuple", "dict"])
+    form = rng.choice(["single" if len(outputs) == 1 else "tuple", "dict"])
     return Network(
         inputs=tuple(_given(shape) for shape in sketch.shapes[: sketch.inputs]),
         steps=tuple(sketch.steps),

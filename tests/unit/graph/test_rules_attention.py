@@ -84,7 +84,7 @@ def test_packed_attention_that_keeps_its_heads_may_read_and_make_less():
 
 
 def test_products_are_counted_by_cost_as_by_trace():
-    """Found by random networks: `cost` ran attention in its fused form, which hides its products."""
+    """Found by random networks: `cost` ran attention in its fused form, which hides products."""
     model = around(nn.MultiheadAttention(8, 4, batch_first=True))
     model._forward = lambda m, x: m.last(m.attend(x, x, x)[0])
     graph = prunella.trace(model, TOKENS)
