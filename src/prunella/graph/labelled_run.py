@@ -17,7 +17,7 @@ from torch.utils.flop_counter import flop_registry
 import prunella.graph.rules  # noqa: F401  (fills the registry)
 from prunella.core.errors import GraphError, InputError
 from prunella.core.inputs import Inputs, tensors_in
-from prunella.core.modes import full_precision, unfused
+from prunella.core.modes import attention_in_parts, full_precision
 from prunella.core.types import ChannelGraph, StoredTensor
 from prunella.graph.call import RULES, Call
 from prunella.graph.groups import groups_of
@@ -110,8 +110,9 @@ def _labelled_run(
     """Run a copy of the model on labels."""
     copied, moved = evaluation_copy(model, inputs, tensors=tensors)
     labels = Labels(StoredTensors(copied), through_norms=through_norms)
+    _leave_recurrent(labels, copied)
     precision = full_precision(next(model.parameters()).device)
-    with _named_modules(copied) as modules, torch.no_grad(), unfused(), precision:
+    with _named_modules(copied) as modules, torch.no_grad(), attention_in_parts(), precision:
         try:
             with standing(tensors, quick=False), _LabelMode(labels, tensors, modules):
                 outputs = copied(*moved.args, **moved.kwargs)
@@ -123,6 +124,16 @@ def _labelled_run(
                 f"{inputs.words()}): {error} Give inputs of the shape and type the model expects."
             ) from error
     return labels, Run(model=copied, inputs=moved, tensors=tensors, outputs=outputs)
+
+
+def _leave_recurrent(labels: Labels, model: nn.Module) -> None:
+    """A hidden state is read at every step, by weights that torch keeps in one flat piece."""
+    for path, module in model.named_modules():
+        if isinstance(module, (nn.RNNBase, nn.RNNCellBase)):
+            reason = f"recurrent layers are left whole ({path or type(module).__name__})"
+            for parameter in module.parameters():
+                for name in labels.stored.names(parameter):
+                    labels.freeze_stored(name, reason)
 
 
 class _LabelMode(TorchDispatchMode):
@@ -144,6 +155,10 @@ class _LabelMode(TorchDispatchMode):
         del types
         kwargs = kwargs or {}
         if self.tensors is Stand.META:
+            if any(torch.is_autocast_enabled(device) for device in ("cpu", "cuda")):
+                # There are no conversions on the meta device that would show which weights the
+                # model's own autocast hides.
+                raise NotImplementedError("autocast on the meta device")
             out = result_on_meta(func, args, kwargs)
         else:
             with standing(self.tensors):
