@@ -112,7 +112,9 @@ def _labelled_run(
     labels = Labels(StoredTensors(copied), through_norms=through_norms)
     _leave_recurrent(labels, copied)
     precision = full_precision(next(model.parameters()).device)
-    with _named_modules(copied) as modules, torch.no_grad(), attention_in_parts(), precision:
+    on_meta = tensors is Stand.META
+    named = _named_modules(copied, full_precision_only=on_meta)
+    with named as modules, torch.no_grad(), attention_in_parts(), precision:
         try:
             with standing(tensors, quick=False), _LabelMode(labels, tensors, modules):
                 outputs = copied(*moved.args, **moved.kwargs)
@@ -155,10 +157,6 @@ class _LabelMode(TorchDispatchMode):
         del types
         kwargs = kwargs or {}
         if self.tensors is Stand.META:
-            if any(torch.is_autocast_enabled(device) for device in ("cpu", "cuda")):
-                # There are no conversions on the meta device that would show which weights the
-                # model's own autocast hides.
-                raise NotImplementedError("autocast on the meta device")
             out = result_on_meta(func, args, kwargs)
         else:
             with standing(self.tensors):
@@ -209,8 +207,12 @@ class _LabelMode(TorchDispatchMode):
 
 
 @contextmanager
-def _named_modules(model: nn.Module) -> Iterator[list[str]]:
-    """Keep the dotted names of the modules that are running, innermost last."""
+def _named_modules(model: nn.Module, *, full_precision_only: bool) -> Iterator[list[str]]:
+    """Keep the dotted names of the modules that are running, innermost last.
+
+    On the meta device nothing is converted by the model's own autocast, so that the weights it
+    hides would not show; a run there must be in full precision.
+    """
     running: list[str] = []
     handles = []
 
@@ -222,6 +224,8 @@ def _named_modules(model: nn.Module) -> Iterator[list[str]]:
 
             def enter(*_: object, entered: str = name) -> None:
                 running.append(entered)
+                if full_precision_only and torch.is_autocast_enabled("cpu"):
+                    raise NotImplementedError("autocast on the meta device")
 
             handles.append(module.register_forward_pre_hook(enter))
             handles.append(module.register_forward_hook(leave, always_call=True))
