@@ -1,15 +1,18 @@
 """From a model to the groups of channels that can really be removed from it.
 
 The labelled run knows what must go together. It cannot know sizes that are written as numbers in
-the model's code, so the groups are tried: half of every group is cut out of a copy on fake tensors,
-which is run. What does not run is frozen, with the place where it failed.
+the model's code, so the groups are tried: half of every group, then one unit of every group, is cut
+out of a copy on fake tensors, which is run. What does not run is frozen, with the place where it
+failed.
 """
 
 from __future__ import annotations
 
 import fnmatch
+import logging
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -24,7 +27,11 @@ from prunella.graph import Run, trace_and_run, with_equal_layers
 from prunella.ops import Stand, evaluation_copy, standing
 from prunella.surgery import cut, with_own_attention
 
-_TORCH = f"{Path(torch.__file__).parent}/"
+_NOT_THE_MODELS = (
+    f"{Path(torch.__file__).parent}/",
+    *(f"{Path(__file__).parent / part}/" for part in ("graph", "ops", "surgery")),
+    __file__,
+)
 Pattern = str | type[nn.Module]
 
 
@@ -161,24 +168,35 @@ def _tried(graph: ChannelGraph, model: nn.Module, inputs: Inputs, run: Run) -> C
 
 
 class _Trial:
-    """Cuts half of each prunable group out of a copy and runs it."""
+    """Cuts units of each prunable group out of a copy and runs it."""
 
     def __init__(self, model: nn.Module, inputs: Inputs, run: Run) -> None:
         self.tensors = run.tensors
-        # What a run leaves behind in a module costs nothing on the meta device.
-        self.model, self.inputs = run.model, run.inputs
-        if run.tensors is not Stand.META:
-            self.model, self.inputs = evaluation_copy(model, inputs, tensors=run.tensors)
         self.kinds = {name: type(module) for name, module in model.named_modules()}
+        self.model, self.inputs = run.model, run.inputs
+        # What a run leaves behind in a module costs nothing on the meta device. Its modules are
+        # others than the model's where their code had to be readable.
+        as_given = [type(module) for module in run.model.modules()] == [*self.kinds.values()]
+        if run.tensors is not Stand.META or not as_given:
+            self.model, self.inputs = evaluation_copy(model, inputs, tensors=run.tensors)
         self.device = next(model.parameters()).device
         self.expected = self._shapes(run.outputs)
 
     def failure(self, graph: ChannelGraph) -> _Failure | None:
-        """What went wrong, or None if the outputs have the shapes of the original's."""
-        kept = {g.name: torch.arange(g.size)[: (g.size + 1) // 2] for g in graph.prunable}
+        """What went wrong, or None if the outputs have the shapes of the original's.
+
+        Half of the units may fit a number in the code by chance, all but one seldom do as well.
+        """
+        return self._failure(graph, lambda size: (size + 1) // 2) or self._failure(
+            graph, lambda size: max(1, size - 1)
+        )
+
+    def _failure(self, graph: ChannelGraph, stay: Callable[[int], int]) -> _Failure | None:
+        kept = {g.name: torch.arange(stay(g.size)) for g in graph.prunable}
         small = cut(self.model, graph, kept)
         try:
-            shapes = self._run(small)
+            with _failures_unlogged():
+                shapes = self._run(small)
         except Exception as error:  # the model's own code may raise anything
             return _blame(error, small)
         if shapes != self.expected:
@@ -206,6 +224,17 @@ class _Trial:
         return shapes
 
 
+@contextmanager
+def _failures_unlogged() -> Iterator[None]:
+    """A cut that does not run is an answer here; torch would write its traceback on the screen."""
+    logger = logging.getLogger("torch._subclasses.fake_tensor")
+    disabled, logger.disabled = logger.disabled, True
+    try:
+        yield
+    finally:
+        logger.disabled = disabled
+
+
 def _blame(error: Exception, small: nn.Module) -> _Failure:
     """The innermost module with code of its own on the way to the error, and that line."""
     names = {id(module): name for name, module in small.named_modules()}
@@ -214,7 +243,7 @@ def _blame(error: Exception, small: nn.Module) -> _Failure:
         owner = names.get(id(frame.f_locals.get("self")))
         module = owner or module
         name = frame.f_code.co_filename
-        if not name.startswith(_TORCH) and "prunella" not in Path(name).parts[-2:-1]:
+        if not name.startswith(_NOT_THE_MODELS):
             line = f"{Path(name).name}:{number}"
     words = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
     place = module or "the model"

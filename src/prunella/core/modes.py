@@ -40,8 +40,8 @@ def full_precision(device: torch.device) -> AbstractContextManager[object]:
 
 
 @contextmanager
-def unfused() -> Iterator[None]:
-    """Run attention of torch.nn in parts: its fused form hides the matrix products."""
+def attention_in_parts() -> Iterator[None]:
+    """Run `nn.MultiheadAttention` step by step; its fused form hides its matrix products."""
     enabled = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)
     try:

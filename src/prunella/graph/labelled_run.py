@@ -17,7 +17,7 @@ from torch.utils.flop_counter import flop_registry
 import prunella.graph.rules  # noqa: F401  (fills the registry)
 from prunella.core.errors import GraphError, InputError
 from prunella.core.inputs import Inputs, tensors_in
-from prunella.core.modes import full_precision, unfused
+from prunella.core.modes import attention_in_parts, full_precision
 from prunella.core.types import ChannelGraph, StoredTensor
 from prunella.graph.call import RULES, Call
 from prunella.graph.groups import groups_of
@@ -110,8 +110,11 @@ def _labelled_run(
     """Run a copy of the model on labels."""
     copied, moved = evaluation_copy(model, inputs, tensors=tensors)
     labels = Labels(StoredTensors(copied), through_norms=through_norms)
+    _leave_recurrent(labels, copied)
     precision = full_precision(next(model.parameters()).device)
-    with _named_modules(copied) as modules, torch.no_grad(), unfused(), precision:
+    on_meta = tensors is Stand.META
+    named = _named_modules(copied, full_precision_only=on_meta)
+    with named as modules, torch.no_grad(), attention_in_parts(), precision:
         try:
             # Not around the rules, whose labels are real: the mode enters fakes for each call.
             around = standing(tensors, quick=False) if tensors is Stand.META else nullcontext()
@@ -125,6 +128,16 @@ def _labelled_run(
                 f"{inputs.words()}): {error} Give inputs of the shape and type the model expects."
             ) from error
     return labels, Run(model=copied, inputs=moved, tensors=tensors, outputs=outputs)
+
+
+def _leave_recurrent(labels: Labels, model: nn.Module) -> None:
+    """A hidden state is read at every step, by weights that torch keeps in one flat piece."""
+    for path, module in model.named_modules():
+        if isinstance(module, (nn.RNNBase, nn.RNNCellBase)):
+            reason = f"recurrent layers are left whole ({path or type(module).__name__})"
+            for parameter in module.parameters():
+                for name in labels.stored.names(parameter):
+                    labels.freeze_stored(name, reason)
 
 
 class _LabelMode(TorchDispatchMode):
@@ -196,8 +209,12 @@ class _LabelMode(TorchDispatchMode):
 
 
 @contextmanager
-def _named_modules(model: nn.Module) -> Iterator[list[str]]:
-    """Keep the dotted names of the modules that are running, innermost last."""
+def _named_modules(model: nn.Module, *, full_precision_only: bool) -> Iterator[list[str]]:
+    """Keep the dotted names of the modules that are running, innermost last.
+
+    On the meta device nothing is converted by the model's own autocast, so that the weights it
+    hides would not show; a run there must be in full precision.
+    """
     running: list[str] = []
     handles = []
 
@@ -209,6 +226,8 @@ def _named_modules(model: nn.Module) -> Iterator[list[str]]:
 
             def enter(*_: object, entered: str = name) -> None:
                 running.append(entered)
+                if full_precision_only and torch.is_autocast_enabled("cpu"):
+                    raise NotImplementedError("autocast on the meta device")
 
             handles.append(module.register_forward_pre_hook(enter))
             handles.append(module.register_forward_hook(leave, always_call=True))

@@ -221,12 +221,18 @@ class Labels:
                 self.bindings.setdefault(label, reason)
 
     def tie_along(self, labels: Tensor, axes: Sequence[int], reason: str) -> Tensor:
-        """Tie all positions along the axes; the labels with these axes reduced to length 1."""
+        """Tie all positions along the axes; the labels with these axes reduced to length 1.
+
+        Channels that would be tied to positions of fixed number are frozen.
+        """
         first = labels
         for axis in axes:
             first = first.narrow(axis, 0, 1)
         if self.constant_along(labels, axes) is None:
             self.tie(labels, first, reason)
+            (small,) = compact(labels)
+            held = (small == FIXED).any(dim=tuple(axes), keepdim=True)
+            self.freeze(torch.where(held, small, FIXED), reason)
         return first
 
     def constant_along(self, labels: Tensor, axes: Sequence[int]) -> Tensor | None:
@@ -266,8 +272,12 @@ class Labels:
 
     def is_frozen(self, labels: Tensor) -> bool:
         """Whether every channel among the labels is frozen already."""
-        classes = self.classes(compact(labels)[0])
-        return bool((self._frozen[classes] | (classes == FIXED)).all())
+        return not bool(self.movable(compact(labels)[0]).any())
+
+    def movable(self, labels: Tensor) -> Tensor:
+        """Where the labels are those of channels that nothing has frozen so far."""
+        classes = self.classes(labels)
+        return (classes != FIXED) & ~self._frozen[classes]
 
     def mark_mixed(self, labels: Tensor, axes: Sequence[int]) -> None:
         """Removing one of the channels along the axes changes what is computed from the others.

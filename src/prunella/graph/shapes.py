@@ -38,11 +38,13 @@ def _decide_later(labels: Labels) -> None:
 def _fill_grid(grid: Tensor, labels: Labels) -> bool:
     """Tie along all axes but the longest, unless channels vary along one axis only already."""
     varying = [axis for axis in range(grid.ndim) if labels.constant_along(grid, [axis]) is None]
-    if len(varying) < 2:
+    if len(varying) < 2 or labels.is_frozen(grid):
         return False
     free = max(varying, key=lambda axis: grid.shape[axis])
     others = [axis for axis in varying if axis != free]
     labels.tie_along(grid, others, "a view that needs equal blocks of channels")
+    if any(labels.constant_along(grid, [axis]) is None for axis in others):
+        labels.freeze(grid, "a view of channels beside positions of fixed number")
     return True
 
 
@@ -57,6 +59,7 @@ def equal_parts(
         Tuples of group numbers; None if the parts could not be matched group by group, and were
         tied place by place instead.
     """
+    parts = parts[:, labels.movable(parts).any(dim=0)]
     classes = labels.classes(parts)
     if bool((classes == classes[:1]).all()):
         return []
@@ -66,6 +69,8 @@ def equal_parts(
     if alone and bool((parts != FIXED).all()) and _one_to_one(columns):
         return [tuple(column) for column in columns.tolist()]
     labels.tie(parts, parts[:1])
+    meets_fixed = (parts == FIXED).any(dim=0)
+    labels.freeze(parts[:, meets_fixed], "parts of channels beside positions of fixed number")
     return None
 
 

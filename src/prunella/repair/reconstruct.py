@@ -23,7 +23,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from prunella.core.modes import evaluating, unfused
+from prunella.core.modes import attention_in_parts, evaluating
 from prunella.core.positions import complement, removed_positions
 from prunella.core.types import ChannelGraph
 from prunella.ops import Contraction, StoredTensors, contraction_of, windows
@@ -70,11 +70,11 @@ def reconstruct(
     }
     device = next(original.parameters()).device
     targets = _Targets(original, wanted, removed, generator)
-    with evaluating(original), unfused(), targets:
+    with evaluating(original), attention_in_parts(), targets:
         original(inputs.to(device))
     once = {name: found for name, found in targets.found.items() if found is not None}
     solver = _Solver(small, once, ridge)
-    with evaluating(small), unfused(), solver:
+    with evaluating(small), attention_in_parts(), solver:
         small(inputs.to(device))
     return tuple(solver.solved)
 

@@ -13,7 +13,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from prunella.core.batches import inputs_of
 from prunella.core.errors import DataError, InputError
 from prunella.core.inputs import Inputs
-from prunella.core.modes import evaluating, full_precision, unfused
+from prunella.core.modes import attention_in_parts, evaluating, full_precision
 from prunella.core.progress import Progress, length, silent
 from prunella.core.samples import SampleIds
 from prunella.core.types import ChannelGraph, ChannelGroup, ChannelScores, Member
@@ -54,7 +54,7 @@ def sensitivities(
     watcher = _Watcher(model, graph)
     seen: list[SampleIds] = []
     device = next(model.parameters()).device
-    with evaluating(model), full_precision(device), unfused():
+    with evaluating(model), full_precision(device), attention_in_parts():
         for batch in progress(loader, description="sensitivities", total=length(loader)):
             inputs = inputs_of(batch)
             tensors = _tensors(inputs)

@@ -15,8 +15,9 @@ class SlimMultiheadAttention(nn.MultiheadAttention):
     """What is left of `torch.nn.MultiheadAttention` after some of its heads were removed.
 
     Parameters have the names they had, with fewer rows for queries, keys and values and fewer
-    columns of the output projection. `embed_dim` is the width of the output; all heads together
-    are `num_heads * head_dim` wide. Made by `Plan.apply` and `load`, never by its constructor.
+    columns of the output projection. `embed_dim` is the width of the queries it reads; all heads
+    together are `num_heads * head_dim` wide, and what it makes is as wide as `out_proj` says. Made
+    by `Plan.apply` and `load`, never by its constructor.
     """
 
     def forward(

@@ -158,7 +158,7 @@ def _layer_norm(module: nn.LayerNorm, _: _Facts) -> None:
 
 
 @refreshes(nn.RMSNorm)
-def _root_mean_square_norm(module: nn.RMSNorm, _: _Facts) -> None:
+def _rms_norm(module: nn.RMSNorm, _: _Facts) -> None:
     if module.weight is not None:
         module.normalized_shape = tuple(module.weight.shape)
 
@@ -172,15 +172,17 @@ def _prelu(module: nn.PReLU, _: _Facts) -> None:
 def _multihead_attention(module: nn.MultiheadAttention, _: _Facts) -> None:
     weight = module.q_proj_weight if module.in_proj_weight is None else module.in_proj_weight
     rows = len(weight) // (1 if module.in_proj_weight is None else 3)
-    module.embed_dim = module.out_proj.out_features
+    made = module.out_proj.weight.shape[0]
+    if {rows, weight.shape[1], made} == {module.embed_dim}:
+        return
+    module.embed_dim = weight.shape[1]
     if module.in_proj_weight is None:
-        module.kdim = module.k_proj_weight.shape[1]
-        module.vdim = module.v_proj_weight.shape[1]
+        module.kdim, module.vdim = module.k_proj_weight.shape[1], module.v_proj_weight.shape[1]
     else:
-        module.kdim = module.vdim = weight.shape[1]
-    if rows != module.embed_dim or weight.shape[1] != module.embed_dim:
+        module.kdim = module.vdim = module.embed_dim
+    if {rows, made} != {module.embed_dim}:
         # The original's forward takes it for granted that all heads together are as wide as
-        # what it reads; this one does not.
+        # what it reads and what it makes; this one does not.
         make_slim(module)
 
 

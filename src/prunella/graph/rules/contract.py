@@ -34,6 +34,15 @@ def contract(call: Call, labels: Labels) -> None:
         _equal_groups(call, found, labels)
 
 
+@rule(
+    "mkldnn_rnn_layer", "lstm", "gru", "rnn_tanh", "rnn_relu", "_thnn_fused_lstm_cell",
+    "_thnn_fused_gru_cell", "_cudnn_rnn", "lstm_cell", "gru_cell",
+)  # fmt: skip
+def recurrent(call: Call, labels: Labels) -> None:
+    """Nothing of a recurrent layer is removed, nor of what it reads."""
+    freeze_all(call, labels, "recurrent layers are left whole")
+
+
 def freeze_all(call: Call, labels: Labels, what: str) -> None:
     """Freeze every channel that a call touches."""
     reason = f"{what} ({call.operation}) at {call.where()}"

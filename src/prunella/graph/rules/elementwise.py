@@ -16,8 +16,7 @@ _UNARY = (
     "leaky_relu", "log", "log1p", "log_sigmoid_forward", "logical_not", "masked_fill", "mish",
     "nan_to_num", "neg", "reciprocal", "relu", "relu6", "round", "rrelu_with_noise", "rsqrt",
     "selu", "sgn", "sigmoid", "sign", "silu", "sin", "softplus", "sqrt", "square", "tan", "tanh",
-    "threshold", "trunc",
-    "bernoulli", "empty_like", "full_like", "ones_like", "rand_like", "randn_like", "zeros_like",
+    "threshold", "trunc", "bernoulli",
 )  # fmt: skip
 _COMBINING = (
     "add", "addcdiv", "addcmul", "atan2", "bitwise_and", "bitwise_or", "div", "eq", "fmod", "ge",

@@ -116,9 +116,18 @@ def divide(call: Call, labels: Labels) -> None:
     _moved(call, labels, lambda found: call.func(found, *call.args[1:], **call.kwargs))
 
 
-@rule("_to_copy", "clone", "contiguous", "dropout", "native_dropout", "to", "_reshape_alias")
+@rule("new_zeros", "new_ones", "new_full", "new_empty", "new_empty_strided")
+def fresh(call: Call, labels: Labels) -> None:
+    """Only type and device are read; what is made has a size of its own."""
+    del call, labels
+
+
+@rule(
+    "_to_copy", "clone", "contiguous", "dropout", "native_dropout", "to", "_reshape_alias",
+    "zeros_like", "ones_like", "full_like", "empty_like", "rand_like", "randn_like",
+)  # fmt: skip
 def same(call: Call, labels: Labels) -> None:
-    """Type, layout or noise change; every element stays where it is."""
+    """Type, layout, noise or values change; every element stays where it is."""
     source, layers = labels.get(call.first), labels.layers(call.first)
     for out in call.outputs:
         if source is not None:
@@ -136,11 +145,6 @@ def laid_out(call: Call, labels: Labels) -> None:
         freeze_all(call, labels, "a view by steps in memory")
         return
     same(call, labels)
-
-
-@rule("new_empty", "new_full", "new_ones", "new_zeros")
-def constant(call: Call, labels: Labels) -> None:
-    """Only type and device are taken from the first argument."""
 
 
 @rule("cat", "stack")

@@ -45,7 +45,10 @@ def pool(call: Call, labels: Labels) -> None:
 @rule("mean", "sum", "amax", "amin", "max", "min", "var", "std", "var_mean", "std_mean",
       "linalg_vector_norm", "norm", "logsumexp", "prod", "any", "all")  # fmt: skip
 def reduction(call: Call, labels: Labels) -> None:
-    """The channels along a reduced axis go together."""
+    """The channels along a reduced axis go together, if anything reads the result.
+
+    Attention averages its weights over the heads even where nobody asks for them.
+    """
     known = labels.get(call.first)
     if known is None:
         if labels.layers(call.first):
