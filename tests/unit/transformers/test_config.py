@@ -179,3 +179,15 @@ def test_load_brings_the_config_in_line_too(tmp_path):
     again = prunella.load(tmp_path / "small.safetensors", models.grouped_query("qwen2", 8, 2)[0])
     assert again.config.num_attention_heads == small.config.num_attention_heads == 4
     torch.testing.assert_close(logits(again.eval(), inputs), logits(small.eval(), inputs))
+
+
+def test_on_the_meta_device_where_there_are_no_values():
+    with torch.device("meta"):
+        large = models.grouped_query("qwen2", 28, 4)[0]
+    model, inputs = models.grouped_query("qwen2", 28, 4)
+    small = halved(large, inputs)
+    assert all(parameter.is_meta for parameter in small.parameters())
+    expected = halved(model, inputs)
+    assert small.config.to_dict() == expected.config.to_dict()
+    found = {name: tensor.shape for name, tensor in small.state_dict().items()}
+    assert found == {name: tensor.shape for name, tensor in expected.state_dict().items()}

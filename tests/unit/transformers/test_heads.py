@@ -157,3 +157,32 @@ def test_shifted_windows_of_an_image_that_does_not_divide():
         expected = module(image)
         module.__class__ = SlimShiftedWindowAttention
         torch.testing.assert_close(module(image), expected, rtol=1e-9, atol=1e-11)
+
+
+@pytest.mark.parametrize("extra", ["add_bias_kv", "add_zero_attn"])
+def test_attention_with_entries_beside_the_keys_keeps_its_heads(extra):
+    class Model(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.attention = torch.nn.MultiheadAttention(24, 4, batch_first=True, **{extra: True})
+            self.hidden, self.head = torch.nn.Linear(24, 9), torch.nn.Linear(9, 2)
+
+        def forward(self, x):
+            return self.head(self.hidden(self.attention(x, x, x, need_weights=False)[0]).relu())
+
+    model = models.shaken(Model())
+    x = torch.randn(2, 5, 24).double()
+    graph = prunella.trace(model, x)
+    assert not any(group.heads for group in graph.prunable)
+    small = prunella.Plan.from_kept(graph, {"hidden": [0, 4, 8]}).apply(model)
+    assert type(small.attention) is torch.nn.MultiheadAttention
+
+
+def test_the_model_that_is_traced_keeps_its_kind_of_attention():
+    model, inputs = models.encoder()
+    before = {name: id(parameter) for name, parameter in model.named_parameters()}
+    prunella.trace(model.double(), inputs)
+    assert {type(m) for m in model.modules() if hasattr(m, "in_proj_weight")} == {
+        torch.nn.MultiheadAttention
+    }
+    assert {name: id(parameter) for name, parameter in model.named_parameters()} == before
