@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +11,6 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
 import prunella.graph.rules  # noqa: F401  (fills the registry)
@@ -25,6 +24,7 @@ from prunella.graph.labels import Labels
 from prunella.graph.rules.contract import freeze_all
 from prunella.ops import (
     NEEDS_VALUES,
+    CallWatcher,
     Stand,
     StoredTensors,
     Tensors,
@@ -117,7 +117,7 @@ def _labelled_run(
     with named as modules, torch.no_grad(), attention_in_parts(), precision:
         try:
             # Not around the rules, whose labels are real: the mode enters fakes for each call.
-            around = standing(tensors, quick=False) if tensors is Stand.META else nullcontext()
+            around = standing(tensors, quick=False) if on_meta else nullcontext()
             with around, _LabelMode(labels, tensors, modules):
                 outputs = copied(*moved.args, **moved.kwargs)
         except NEEDS_VALUES:
@@ -140,24 +140,16 @@ def _leave_recurrent(labels: Labels, model: nn.Module) -> None:
                     labels.freeze_stored(name, reason)
 
 
-class _LabelMode(TorchDispatchMode):
+class _LabelMode(CallWatcher):
     """Sends every ATen call to its rule."""
 
     def __init__(self, labels: Labels, tensors: Tensors, modules: list[str]) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()
         self.labels = labels
         self.tensors = tensors
         self.modules = modules
 
-    def __torch_dispatch__(
-        self,
-        func: Any,
-        types: Sequence[type],
-        args: tuple[Any, ...] = (),
-        kwargs: dict[str, Any] | None = None,
-    ) -> Any:
-        del types
-        kwargs = kwargs or {}
+    def answer(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if self.tensors is Stand.META:
             out = result_on_meta(func, args, kwargs)
         else:

@@ -13,10 +13,12 @@ from prunella.ops.fakes import (
 from prunella.ops.plain import PlainCall, plain_calls
 from prunella.ops.shapes import result_on_meta
 from prunella.ops.storage import StoredTensors, View
+from prunella.ops.watching import CallWatcher
 from prunella.ops.windows import windows
 
 __all__ = [
     "NEEDS_VALUES",
+    "CallWatcher",
     "Contraction",
     "PlainCall",
     "Stand",

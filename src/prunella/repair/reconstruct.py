@@ -21,12 +21,11 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from prunella.core.modes import attention_in_parts, evaluating
 from prunella.core.positions import complement, removed_positions
 from prunella.core.types import ChannelGraph
-from prunella.ops import Contraction, StoredTensors, contraction_of, windows
+from prunella.ops import CallWatcher, Contraction, StoredTensors, contraction_of, windows
 
 RIDGE = 1e-4
 _ROWS = 1 << 15  # equations for each consumer: many times the unknowns of common layers
@@ -92,7 +91,7 @@ class _Rows:
     values: Tensor
 
 
-class _Targets(TorchDispatchMode):
+class _Targets(CallWatcher):
     """Notes the original's pre-activations at random rows."""
 
     def __init__(
@@ -102,22 +101,15 @@ class _Targets(TorchDispatchMode):
         removed: Mapping[str, Mapping[int, Tensor]],
         generator: torch.Generator,
     ) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()
         self.stored = StoredTensors(model)
         self.wanted = wanted
         self.removed = removed
         self.generator = generator
         self.found: dict[str, _Rows | None] = {}
 
-    def __torch_dispatch__(
-        self,
-        func: Any,
-        types: Sequence[type],
-        args: tuple[Any, ...] = (),
-        kwargs: dict[str, Any] | None = None,
-    ) -> Any:
-        del types
-        out = func(*args, **(kwargs or {}))
+    def answer(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        out = func(*args, **kwargs)
         call = contraction_of(func, args, self.stored)
         if call is not None and call.name in self.wanted:
             again = call.name in self.found
@@ -137,29 +129,22 @@ class _Targets(TorchDispatchMode):
         return _Rows(index=index, values=values)
 
 
-class _Solver(TorchDispatchMode):
+class _Solver(CallWatcher):
     """Solves each consumer right before it runs, so that what follows sees it repaired."""
 
     def __init__(self, model: nn.Module, targets: dict[str, _Rows], ridge: float) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()
         self.stored = StoredTensors(model)
         self.targets = targets
         self.ridge = ridge
         self.solved: list[str] = []
 
-    def __torch_dispatch__(
-        self,
-        func: Any,
-        types: Sequence[type],
-        args: tuple[Any, ...] = (),
-        kwargs: dict[str, Any] | None = None,
-    ) -> Any:
-        del types
+    def answer(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         call = contraction_of(func, args, self.stored)
         if call is not None and call.name in self.targets:
             self._solve(call, self.targets[call.name])
             self.solved.append(call.name)
-        return func(*args, **(kwargs or {}))
+        return func(*args, **kwargs)
 
     def _solve(self, call: Contraction, target: _Rows) -> None:
         weight = self.stored.tensors[call.name]

@@ -8,7 +8,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from prunella.core.batches import inputs_of
 from prunella.core.errors import DataError, InputError
@@ -17,7 +16,7 @@ from prunella.core.modes import attention_in_parts, evaluating, full_precision
 from prunella.core.progress import Progress, length, silent
 from prunella.core.samples import SampleIds
 from prunella.core.types import ChannelGraph, ChannelGroup, ChannelScores, Member
-from prunella.ops import Contraction, StoredTensors, contraction_of
+from prunella.ops import CallWatcher, Contraction, StoredTensors, contraction_of
 from prunella.sensitivity.kernels import sums_per_sample, unit_sensitivities
 
 MICRO_BATCH = 8
@@ -131,11 +130,11 @@ def _blocks(inputs: Inputs, count: int, device: torch.device) -> Iterator[Inputs
         yield inputs.map(chosen)
 
 
-class _Watcher(TorchDispatchMode):
+class _Watcher(CallWatcher):
     """Hands each call with a consumer's weight to the kernel, and keeps the maxima."""
 
     def __init__(self, model: nn.Module, graph: ChannelGraph) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()
         self.stored = StoredTensors(model)
         self.consumers: dict[tuple[str, int], list[tuple[ChannelGroup, Member]]] = defaultdict(list)
         self.best: dict[str, Tensor] = {}
@@ -148,18 +147,11 @@ class _Watcher(TorchDispatchMode):
                 if member.role == "consumer":
                     self.consumers[member.tensor, member.axis].append((group, member))
 
-    def __torch_dispatch__(
-        self,
-        func: Any,
-        types: Sequence[type],
-        args: tuple[Any, ...] = (),
-        kwargs: dict[str, Any] | None = None,
-    ) -> Any:
-        del types
+    def answer(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         call = contraction_of(func, args, self.stored)
         if call is not None:
             self._score(call)
-        return func(*args, **(kwargs or {}))
+        return func(*args, **kwargs)
 
     def _score(self, call: Contraction) -> None:
         watched = self.consumers.get((call.name, call.in_axis), ())
