@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import random
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +17,7 @@ from prunella.core.types import ChannelGraph, Cost
 from prunella.surgery import masked
 from random_networks.network import Network, build, inputs_of
 
+Trace = Callable[[nn.Module, Any], ChannelGraph]
 CLOSE = 1e-9  # relative to the largest output, in float64
 
 
@@ -40,11 +42,11 @@ class Outcome:
     difference: float
 
 
-def check(network: Network) -> Outcome:
+def check(network: Network, trace: Trace = prunella.trace) -> Outcome:
     """Trace, cut at random, compare; AssertionError where something does not hold."""
     model = build(network)
     example = inputs_of(network, 1)
-    graph = prunella.trace(model, example)
+    graph = trace(model, example)
     kept = random_units(graph, random.Random(network.seed))
     difference = 0.0
     if kept:
