@@ -45,15 +45,15 @@ def outcomes(seeds: range) -> list[Outcome]:
 
 def test_the_generator_leaves_enough_to_cut():
     """Else all could pass because everything is frozen."""
-    found = outcomes(range(40))
-    assert sum(outcome.removed > 0 for outcome in found) >= 25
-    assert sum(outcome.removed for outcome in found) >= 100
+    found = outcomes(range(20))
+    assert sum(outcome.removed > 0 for outcome in found) >= 12
+    assert sum(outcome.removed for outcome in found) >= 50
 
 
 def test_the_generator_draws_every_kind_of_layer():
     from random_networks.layers import LAYERS
 
-    drawn = {s.kind for seed in range(400) for s in draw_network(random.Random(seed)).steps}
+    drawn = {s.kind for seed in range(200) for s in draw_network(random.Random(seed)).steps}
     assert drawn == set(LAYERS)
 
 
@@ -69,7 +69,7 @@ def test_a_network_is_its_data():
 
 def test_random_units_respect_what_must_stay_equal():
     found = 0
-    for seed in range(60):
+    for seed in range(30):
         network = draw_network(random.Random(seed), most=8)
         graph = prunella.trace(build(network), inputs_of(network, 1))
         kept = random_units(graph, random.Random(seed))

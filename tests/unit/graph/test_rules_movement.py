@@ -125,6 +125,24 @@ def test_spatial_padding_is_no_obstacle():
     assert graph.group("first").size == 6
 
 
+@pytest.mark.parametrize("function", [
+    torch.add, torch.sub, torch.mul, lambda a, b: a / (b.abs() + 1), torch.maximum, torch.minimum,
+    torch.atan2,
+    lambda a, b: torch.where(a > 0, a, b), lambda a, b: torch.lerp(a, b, 0.3),
+    lambda a, b: torch.stack([a, b]).sum(0), lambda a, b: torch.stack([a, b], -1).amax(-1),
+    lambda a, b: torch.addcmul(a, a, b), lambda a, b: a * (b > 0),
+])  # fmt: skip
+def test_two_operands_are_tied_channel_by_channel(function):
+    model = Net(
+        lambda m, x: m.last(function(m.a(x), m.b(x))),
+        a=nn.Conv2d(3, 6, 1), b=nn.Conv2d(3, 6, 1), last=nn.Conv2d(6, 2, 1),
+    )  # fmt: skip
+    graph, small = halved(model, IMAGE)
+    assert names(graph) == ["a"]
+    assert units(graph, "a", "b.weight", 0) == [[n] for n in range(6)]
+    assert small.b.out_channels == 3
+
+
 def test_stored_vector_goes_with_the_channels_it_meets():
     model = between(lambda m, x: x * m.gain + 1, gain=nn.Parameter(torch.rand(6, 1, 1)))
     graph, small = halved(model, IMAGE)
