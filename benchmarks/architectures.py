@@ -15,13 +15,14 @@ import multiprocessing
 import resource
 import time
 import traceback
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import _vision
 import torch
 from torch import Tensor, nn
 
+import _vision
 import prunella
 from prunella.core.errors import BudgetError, GraphError
 from prunella.core.inputs import tensors_in
@@ -35,6 +36,7 @@ COLUMNS = (
     "trace_s", "plan_s", "apply_s", "frozen_because",
 )  # fmt: skip
 Row = dict[str, object]
+Work = Callable[[str, str], Row]
 
 
 def examine(family: str, name: str) -> Row:
@@ -103,26 +105,26 @@ def _reasons(graph: prunella.ChannelGraph) -> str:
 # -- one process for each ------------------------------------------------------------------------
 
 
-def _in_child(family: str, name: str, results: Any) -> None:
+def _in_child(work: Work, family: str, name: str, results: Any) -> None:
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY_LIMIT, MEMORY_LIMIT))
     try:
-        results.send(examine(family, name))
+        results.send(work(family, name))
     except BaseException as error:
         lines = traceback.format_exc().strip().splitlines()
         words = " ".join(str(error).split()) or type(error).__name__
         results.send({"status": f"broken: {type(error).__name__}: {words} ({lines[-3].strip()})"})
 
 
-def isolated(family: str, name: str) -> Row:
+def in_own_process(work: Work, family: str, name: str, *, limit_s: float) -> Row:
     """The row of one network; what goes wrong is its status."""
     context = multiprocessing.get_context("fork")  # what is imported is shared
     receive, send = context.Pipe(duplex=False)
-    child = context.Process(target=_in_child, args=(family, name, send))
+    child = context.Process(target=_in_child, args=(work, family, name, send))
     child.start()
     send.close()
     try:
-        if not receive.poll(TIME_LIMIT_S):
-            return {"status": f"broken: no result within {TIME_LIMIT_S} s"}
+        if not receive.poll(limit_s):
+            return {"status": f"broken: no result within {limit_s:g} s"}
         row: Row = receive.recv()
         return row
     except EOFError:
@@ -138,14 +140,14 @@ def done(table: Path) -> set[tuple[str, str]]:
     if not table.exists():
         return set()
     with table.open(encoding="utf-8", newline="") as file:
-        return {(row["family"], row["model"]) for row in csv.DictReader(file)}
+        return {(row.get("family", ""), row["model"]) for row in csv.DictReader(file)}
 
 
-def add(table: Path, row: Row) -> None:
+def add(table: Path, row: Row, columns: Sequence[str]) -> None:
     """Append a row, and the names of the columns before the first."""
     new = not table.exists()
     with table.open("a", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, fieldnames=COLUMNS, lineterminator="\n")
+        writer = csv.DictWriter(file, fieldnames=columns, lineterminator="\n")
         if new:
             writer.writeheader()
         writer.writerow(row)
@@ -167,8 +169,10 @@ def main() -> None:
         for name in listed:
             if (family, name) in known or (wanted and name not in wanted):
                 continue
-            row = {"family": family, "model": name} | isolated(family, name)
-            add(arguments.out, row)
+            row = {"family": family, "model": name} | in_own_process(
+                examine, family, name, limit_s=TIME_LIMIT_S
+            )
+            add(arguments.out, row, COLUMNS)
             print(f"{name}: {str(row['status'])[:150]}", flush=True)
     _vision.write_machine(arguments.out)
 
