@@ -30,7 +30,7 @@ from torch import Tensor, nn
 
 import _vision
 import prunella
-from architectures import add, done, in_own_process
+from architectures import add, done, in_own_process, prepare
 
 KEEP = 0.5
 RATIO = 1 - math.sqrt(KEEP)  # of the channels of each layer, for half of the parameters
@@ -129,7 +129,7 @@ def main() -> None:
     if importlib.util.find_spec("torch_pruning") is None:
         print("left out: torch-pruning is not installed (see the head of this file)")
         return
-    torch.set_num_threads(1)
+    prepare()
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
     known = {name for _, name in done(arguments.out)}
     for name in _vision.names("torchvision") if arguments.all else _vision.QUICK["torchvision"]:

@@ -135,6 +135,15 @@ def in_own_process(work: Work, family: str, name: str, *, limit_s: float) -> Row
         child.join()
 
 
+def prepare() -> None:
+    """What the processes to come would each do again: importing, above all."""
+    torch.set_num_threads(1)  # threads do not survive a fork
+    layers = nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4), nn.ReLU(), nn.Conv2d(4, 2, 1))
+    example = torch.randn(1, 3, 4, 4)
+    graph = prunella.trace(layers, example)
+    prunella.plan(graph, None, prunella.Params(0.5), method="random").apply(layers)
+
+
 def done(table: Path) -> set[tuple[str, str]]:
     """Family and name of the networks in a table."""
     if not table.exists():
@@ -160,14 +169,14 @@ def main() -> None:
     parser.add_argument("--all", action="store_true", help="all networks, for about an hour")
     parser.add_argument("--models", default="", help="only these names, separated by commas")
     arguments = parser.parse_args()
-    torch.set_num_threads(1)  # before the first fork: threads do not survive it
+    prepare()
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
     known = done(arguments.out)
     wanted = [name for name in arguments.models.split(",") if name]
     for family in KEEP if arguments.family == "every" else (arguments.family,):
-        listed = _vision.names(family) if arguments.all or wanted else _vision.QUICK[family]
-        for name in listed:
-            if (family, name) in known or (wanted and name not in wanted):
+        listed = _vision.names(family) if arguments.all else _vision.QUICK[family]
+        for name in wanted or listed:
+            if (family, name) in known:
                 continue
             row = {"family": family, "model": name} | in_own_process(
                 examine, family, name, limit_s=TIME_LIMIT_S
