@@ -121,7 +121,7 @@ def machine() -> dict[str, object]:
         "processor": _processor(),
         "system": f"{platform.system()} {platform.machine()}",
         "threads": torch.get_num_threads(),
-        "python": platform.pythoninstalled(),
+        "python": platform.python_version(),
         **{name: installed(name) for name in ("prunella", "torch", "torchvision", "timm")},
     }
 

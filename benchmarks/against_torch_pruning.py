@@ -2,7 +2,8 @@
 
 Both remove channels at random from torchvision's classifiers until about half of the parameters
 are left, in one process, one thread, by turns; the middle of three times counts. Building the
-network is outside of the timed part. prunella's time includes its check against the masked
+network is outside of the timed part. Times are seconds of the processor, so that other work on the
+machine does not count. prunella's time includes its check against the masked
 original, which torch-pruning does not have. Needs torch-pruning, which prunella does not:
 
     pip install --no-deps torch-pruning==1.6.0
@@ -74,9 +75,9 @@ def timed(
     """Seconds, and the small network. The model is a copy: torch-pruning changes it in place."""
     own = copy.deepcopy(model)
     gc.collect()
-    start = time.perf_counter()
+    start = time.process_time()
     small = make(own, example)
-    return time.perf_counter() - start, small
+    return time.process_time() - start, small
 
 
 def compare(_: str, name: str) -> Row:
@@ -125,6 +126,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=Path("docs/against-torch-pruning.csv"))
     parser.add_argument("--all", action="store_true", help="all classifiers, for about an hour")
+    parser.add_argument("--models", default="", help="only these names, separated by commas")
     arguments = parser.parse_args()
     if importlib.util.find_spec("torch_pruning") is None:
         print("left out: torch-pruning is not installed (see the head of this file)")
@@ -132,7 +134,9 @@ def main() -> None:
     prepare()
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
     known = {name for _, name in done(arguments.out)}
-    for name in _vision.names("torchvision") if arguments.all else _vision.QUICK["torchvision"]:
+    wanted = [name for name in arguments.models.split(",") if name]
+    listed = _vision.names("torchvision") if arguments.all else _vision.QUICK["torchvision"]
+    for name in wanted or listed:
         if name not in known:
             row = {"model": name} | in_own_process(compare, "", name, limit_s=TIME_LIMIT_S)
             add(arguments.out, row, COLUMNS)

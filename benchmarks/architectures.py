@@ -24,8 +24,9 @@ from torch import Tensor, nn
 
 import _vision
 import prunella
-from prunella.core.errors import BudgetError, GraphError
+from prunella.core.errors import BudgetError, GraphError, SurgeryError
 from prunella.core.inputs import tensors_in
+from prunella.tracing import without_groups
 
 KEEP = {"torchvision": 0.5, "timm": 0.7, "detection": 0.5}
 TIME_LIMIT_S = 600
@@ -47,22 +48,27 @@ def examine(family: str, name: str) -> Row:
     graph = prunella.trace(model, example)
     row: Row = {
         "trace_s": f"{time.perf_counter() - start:.3f}",
-        "groups_prunable": len(graph.prunable),
-        "groups_frozen": len(graph.groups) - len(graph.prunable),
-        "groups_of_heads": sum(bool(group.heads) for group in graph.prunable),
-        "frozen_because": _reasons(graph),
         "params_before": sum(p.numel() for p in model.parameters()),
         "macs_before": graph.macs,
     }
-    try:
+    while True:
+        row |= _described(graph)
         start = time.perf_counter()
-        plan = prunella.plan(graph, None, prunella.Params(KEEP[family]), method="random")
+        try:
+            plan = prunella.plan(graph, None, prunella.Params(KEEP[family]), method="random")
+        except (BudgetError, GraphError) as error:
+            return row | {"status": f"left whole: {error}"}
         row["plan_s"] = f"{time.perf_counter() - start:.3f}"
-    except (BudgetError, GraphError) as error:
-        return row | {"status": f"left whole: {error}"}
-    start = time.perf_counter()
-    small, difference = plan.apply_verified(model)
-    row["apply_s"] = f"{time.perf_counter() - start:.3f}"
+        start = time.perf_counter()
+        try:
+            small, difference = plan.apply_verified(model)
+        except SurgeryError as error:
+            if not error.group:
+                raise
+            graph = without_groups(graph, {error.group: f"{error}"})  # as `prunella.prune` does
+            continue
+        row["apply_s"] = f"{time.perf_counter() - start:.3f}"
+        break
     after = sum(p.numel() for p in small.parameters())
     if after != plan.achieved.params:
         raise AssertionError(f"planned {plan.achieved.params} parameters, got {after}")
@@ -91,6 +97,15 @@ def _forward_and_backward(model: nn.Module, small: nn.Module, example: Tensor) -
         if not grads or any(not bool(grad.isfinite().all()) for grad in grads):
             raise AssertionError("no finite gradients")
     return " ".join("x".join(map(str, shape)) for shape in found[:3])
+
+
+def _described(graph: prunella.ChannelGraph) -> Row:
+    return {
+        "groups_prunable": len(graph.prunable),
+        "groups_frozen": len(graph.groups) - len(graph.prunable),
+        "groups_of_heads": sum(bool(group.heads) for group in graph.prunable),
+        "frozen_because": _reasons(graph),
+    }
 
 
 def _reasons(graph: prunella.ChannelGraph) -> str:

@@ -1,7 +1,7 @@
 """From a model to the groups of channels that can really be removed from it.
 
 The labelled run knows what must go together. It cannot know sizes that are written as numbers in
-the model's code, so the groups are tried: half of every group is cut out of a copy on fake tensors,
+the model's code, so the groups are tried: about half of each is cut out of a copy on fake tensors,
 which is run. What does not run is frozen, with the place where it failed.
 """
 
@@ -25,6 +25,7 @@ from prunella.ops import Stand, evaluation_copy, standing
 from prunella.surgery import cut
 
 _TORCH = f"{Path(torch.__file__).parent}/"
+_OWN = f"{Path(__file__).parent}/"
 Pattern = str | type[nn.Module]
 
 
@@ -155,21 +156,20 @@ def _tried(graph: ChannelGraph, model: nn.Module, inputs: Inputs, run: Run) -> C
 
 
 class _Trial:
-    """Cuts half of each prunable group out of a copy and runs it."""
+    """Cuts about half of each prunable group out of a copy and runs it."""
 
     def __init__(self, model: nn.Module, inputs: Inputs, run: Run) -> None:
         self.tensors = run.tensors
-        # What a run leaves behind in a module costs nothing on the meta device.
-        self.model, self.inputs = run.model, run.inputs
-        if run.tensors is not Stand.META:
-            self.model, self.inputs = evaluation_copy(model, inputs, tensors=run.tensors)
+        # Not the copy that was run: what a run leaves behind, a cache say, has the old shapes.
+        self.model, self.inputs = evaluation_copy(model, inputs, tensors=run.tensors)
         self.kinds = {name: type(module) for name, module in model.named_modules()}
         self.device = next(model.parameters()).device
         self.expected = self._shapes(run.outputs)
 
     def failure(self, graph: ChannelGraph) -> _Failure | None:
         """What went wrong, or None if the outputs have the shapes of the original's."""
-        kept = {g.name: torch.arange(g.size)[: (g.size + 1) // 2] for g in graph.prunable}
+        # An odd number: what fits half of an axis may fit nothing else.
+        kept = {g.name: torch.arange(g.size * 5 // 8 | 1) for g in graph.prunable}
         small = cut(self.model, graph, kept)
         try:
             shapes = self._run(small)
@@ -208,7 +208,7 @@ def _blame(error: Exception, small: nn.Module) -> _Failure:
         owner = names.get(id(frame.f_locals.get("self")))
         module = owner or module
         name = frame.f_code.co_filename
-        if not name.startswith(_TORCH) and "prunella" not in Path(name).parts[-2:-1]:
+        if not name.startswith((_TORCH, _OWN)):
             line = f"{Path(name).name}:{number}"
     words = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
     place = module or "the model"
