@@ -45,7 +45,7 @@ docs: $(DEV) ## the documentation, into site/
 
 bench: $(DEV) ## the benchmarks, tables into runs/bench/ (minutes)
 	@mkdir -p runs/bench
-	@set -e; for script in benchmarks/*.py; do \
+	@set -e; for script in benchmarks/[a-z]*.py; do \
 		echo "$$script"; \
 		$(BIN)/python "$$script" --out "runs/bench/$$(basename "$$script" .py).csv"; \
 	done

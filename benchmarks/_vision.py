@@ -122,7 +122,7 @@ def machine() -> dict[str, object]:
         "system": f"{platform.system()} {platform.machine()}",
         "threads": torch.get_num_threads(),
         "python": platform.python_version(),
-        **{name: _version(name) for name in ("prunella", "torch", "torchvision", "timm")},
+        **{name: installed(name) for name in ("prunella", "torch", "torchvision", "timm")},
     }
 
 
@@ -141,7 +141,8 @@ def _processor() -> str:
     return platform.processor() or "unknown"
 
 
-def _version(name: str) -> str:
+def installed(name: str) -> str:
+    """Version of a package."""
     try:
         return version(name)
     except PackageNotFoundError:

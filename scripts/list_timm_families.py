@@ -16,8 +16,7 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
 
-import _vision  # noqa: E402, F401  (timm can be imported after it)
-import timm  # noqa: E402
+from _vision import timm
 
 
 def parameters(name: str) -> int:
@@ -31,6 +30,7 @@ def parameters(name: str) -> int:
 
 
 def main() -> None:
+    """Write the list."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=Path("benchmarks/timm-families.csv"))
     arguments = parser.parse_args()
@@ -41,7 +41,6 @@ def main() -> None:
         if models:
             smallest = min(models, key=lambda name: (parameters(name), name))
             rows.append((family, smallest, parameters(smallest)))
-            print(*rows[-1], flush=True)
     with arguments.out.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(("family", "model", "parameters"))

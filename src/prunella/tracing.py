@@ -1,9 +1,8 @@
 """From a model to the groups of channels that can really be removed from it.
 
 The labelled run knows what must go together. It cannot know sizes that are written as numbers in
-the model's code, so the groups are tried: half of every group, then one unit of every group, is cut
-out of a copy on fake tensors, which is run. What does not run is frozen, with the place where it
-failed.
+the model's code, so the groups are tried: about half of each is cut out of a copy on fake tensors,
+which is run. What does not run is frozen, with the place where it failed.
 """
 
 from __future__ import annotations
@@ -168,31 +167,20 @@ def _tried(graph: ChannelGraph, model: nn.Module, inputs: Inputs, run: Run) -> C
 
 
 class _Trial:
-    """Cuts units of each prunable group out of a copy and runs it."""
+    """Cuts about half of each prunable group out of a copy and runs it."""
 
     def __init__(self, model: nn.Module, inputs: Inputs, run: Run) -> None:
         self.tensors = run.tensors
+        # Not the copy that was run: what a run leaves behind, a cache say, has the old shapes.
+        self.model, self.inputs = evaluation_copy(model, inputs, tensors=run.tensors)
         self.kinds = {name: type(module) for name, module in model.named_modules()}
-        self.model, self.inputs = run.model, run.inputs
-        # What a run leaves behind in a module costs nothing on the meta device. Its modules are
-        # others than the model's where their code had to be readable.
-        as_given = [type(module) for module in run.model.modules()] == [*self.kinds.values()]
-        if run.tensors is not Stand.META or not as_given:
-            self.model, self.inputs = evaluation_copy(model, inputs, tensors=run.tensors)
         self.device = next(model.parameters()).device
         self.expected = self._shapes(run.outputs)
 
     def failure(self, graph: ChannelGraph) -> _Failure | None:
-        """What went wrong, or None if the outputs have the shapes of the original's.
-
-        Half of the units may fit a number in the code by chance, all but one seldom do as well.
-        """
-        return self._failure(graph, lambda size: (size + 1) // 2) or self._failure(
-            graph, lambda size: max(1, size - 1)
-        )
-
-    def _failure(self, graph: ChannelGraph, stay: Callable[[int], int]) -> _Failure | None:
-        kept = {g.name: torch.arange(stay(g.size)) for g in graph.prunable}
+        """What went wrong, or None if the outputs have the shapes of the original's."""
+        # An odd number: what fits half of an axis may fit nothing else.
+        kept = {g.name: torch.arange(g.size * 5 // 8 | 1) for g in graph.prunable}
         small = cut(self.model, graph, kept)
         try:
             with _failures_unlogged():

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import Counter
 from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -52,34 +53,29 @@ def groups_of(labels: Labels) -> tuple[ChannelGroup, ...]:
 
 def _kinds(labels: Labels) -> list[_Kind]:
     """Units by kind, in the order in which the model makes them."""
-    classes = labels.classes(torch.arange(1, labels.count))
+    classes = labels.classes(torch.arange(1, labels.count)).numpy()
     blocks = labels.axes
-    sizes = torch.tensor([block.size for block in blocks])
-    block_of = torch.repeat_interleave(torch.arange(len(blocks)), sizes)
-    firsts = torch.tensor([block.first for block in blocks])
-    places = torch.arange(1, labels.count) - firsts[block_of]
-    order = torch.argsort(classes * len(blocks) + block_of, stable=True)
-    owned = torch.split(block_of[order], torch.unique(classes, return_counts=True)[1].tolist())
-    at = torch.split(places[order], [len(part) for part in owned])
-    roots = torch.unique(classes).tolist()
+    block_of = np.repeat(np.arange(len(blocks)), [block.size for block in blocks])
+    places = np.arange(1, labels.count) - np.array([block.first for block in blocks])[block_of]
+    order = np.argsort(classes * len(blocks) + block_of, kind="stable")
+    owned, at = block_of[order], places[order]
+    roots, firsts, lengths = np.unique(classes[order], return_index=True, return_counts=True)
     notes = _notes(labels)
-    alike: dict[tuple[bytes, _Standing], list[int]] = defaultdict(list)
-    for unit, (root, part) in enumerate(zip(roots, owned, strict=True)):
-        alike[part.numpy().tobytes(), notes.of(root)].append(unit)
     kinds = []
-    for (_, (reason, exact, _)), units in alike.items():
-        shape, counts = torch.unique(owned[units[0]], return_counts=True)
+    for units in _alike(owned, firsts, lengths, notes.numbers(roots)):
+        owns = firsts[units, None] + np.arange(lengths[units[0]])
+        shape, counts = np.unique(owned[owns[0]], return_counts=True)
         # In the order of the first tensor's positions: unit u means the same in every run.
-        table = torch.stack([at[unit] for unit in units])
-        rank = torch.argsort(table[:, 0])
-        table = table[rank]
+        rank = np.argsort(at[owns[:, 0]], kind="stable")
+        table = torch.from_numpy(at[owns[rank]])
         members = tuple(
             ((blocks[block].tensor, blocks[block].axis), positions)
             for block, positions in zip(
                 shape.tolist(), table.split(counts.tolist(), dim=1), strict=True
             )
         )
-        found = torch.tensor([roots[unit] for unit in units])[rank]
+        found = torch.from_numpy(roots[units][rank])
+        reason, exact, _ = notes.of(int(found[0]))
         kinds.append(
             _Kind(
                 roots=found,
@@ -90,6 +86,24 @@ def _kinds(labels: Labels) -> list[_Kind]:
             )
         )
     return kinds
+
+
+def _alike(
+    owned: np.ndarray,  # (positions,) axis of each position, sorted by unit
+    firsts: np.ndarray,  # (units,) where each unit begins in it
+    lengths: np.ndarray,  # (units,)
+    notes: np.ndarray,  # (units,) number of what was noted on each unit
+) -> list[np.ndarray]:
+    """Units that own equally many positions of the same axes and were noted the same."""
+    found = []
+    for length in np.unique(lengths):
+        units = np.flatnonzero(lengths == length)
+        rows = np.column_stack([owned[firsts[units, None] + np.arange(length)], notes[units]])
+        whole = np.ascontiguousarray(rows).view(np.dtype((np.void, rows.itemsize * (length + 1))))
+        _, kind = np.unique(whole.ravel(), return_inverse=True)
+        by_kind = np.argsort(kind, kind="stable")
+        found += np.split(units[by_kind], np.cumsum(np.bincount(kind))[:-1])
+    return sorted(found, key=lambda units: int(units[0]))
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
@@ -103,6 +117,15 @@ class _Notes:
 
     def of(self, root: int) -> _Standing:
         return self.reasons.get(root, ""), root not in self.inexact, self.parts.get(root, ())
+
+    def numbers(self, roots: np.ndarray) -> np.ndarray:
+        """A number for each root, equal where the same was noted; 0 for nothing."""
+        noted = np.array(sorted({*self.reasons, *self.inexact, *self.parts}), dtype=np.int64)
+        known: dict[_Standing, int] = {}
+        values = [known.setdefault(self.of(root), len(known) + 1) for root in noted.tolist()]
+        numbers = np.zeros(len(roots), dtype=np.int64)
+        numbers[np.searchsorted(roots, noted)] = values
+        return numbers
 
 
 def _notes(labels: Labels) -> _Notes:

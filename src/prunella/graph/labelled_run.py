@@ -64,17 +64,13 @@ def trace(model: nn.Module, example_inputs: object, *, through_norms: bool = Fal
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class Run:
-    """What was run: a copy of the model on some kind of tensors, and what came out.
+    """What was run, and what came out.
 
     Attributes:
-        model: The copy, in evaluation mode.
-        inputs: Its inputs.
-        tensors: What stands for its tensors.
-        outputs: What it returned.
+        tensors: What stood for the model's tensors.
+        outputs: What the model returned.
     """
 
-    model: nn.Module
-    inputs: Inputs
     tensors: Tensors
     outputs: object
 
@@ -127,7 +123,7 @@ def _labelled_run(
                 f"{type(model).__name__} cannot be run on the example inputs (shapes "
                 f"{inputs.words()}): {error} Give inputs of the shape and type the model expects."
             ) from error
-    return labels, Run(model=copied, inputs=moved, tensors=tensors, outputs=outputs)
+    return labels, Run(tensors=tensors, outputs=outputs)
 
 
 def _leave_recurrent(labels: Labels, model: nn.Module) -> None:

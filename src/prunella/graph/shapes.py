@@ -40,6 +40,9 @@ def _fill_grid(grid: Tensor, labels: Labels) -> bool:
     varying = [axis for axis in range(grid.ndim) if labels.constant_along(grid, [axis]) is None]
     if len(varying) < 2 or labels.is_frozen(grid):
         return False
+    if bool((grid == FIXED).any()):  # such a block never becomes a full one of channels
+        labels.freeze(grid, "channels share a block of axes with positions of fixed number")
+        return False
     free = max(varying, key=lambda axis: grid.shape[axis])
     others = [axis for axis in varying if axis != free]
     labels.tie_along(grid, others, "a view that needs equal blocks of channels")

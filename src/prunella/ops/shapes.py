@@ -41,12 +41,7 @@ class ShapesOnly(CallWatcher):
 
 
 def _is_plain(tensor: object) -> bool:
-    return (
-        isinstance(tensor, Tensor)
-        and tensor.is_meta
-        and tensor.dtype is torch.float32
-        and tensor.is_contiguous()
-    )
+    return isinstance(tensor, Tensor) and tensor.is_meta and tensor.dtype is torch.float32
 
 
 def _quick(*operations: str) -> Callable[[Quick], Quick]:
@@ -59,7 +54,7 @@ def _quick(*operations: str) -> Callable[[Quick], Quick]:
 
 @_quick(*_SAME_SHAPE)
 def _same(tensor: Tensor, *_: object) -> Tensor:
-    return tensor.new_empty(tensor.shape)
+    return torch.empty_like(tensor)
 
 
 @_quick(*(f"{name}_" for name in _SAME_SHAPE if not name.startswith("_")))
@@ -73,7 +68,8 @@ def _batch_norm(
     var: Tensor | None, training: bool, *_: object,
 ) -> Any:  # fmt: skip
     given = [t for t in (weight, bias, mean, var) if t is not None]
-    if training or any(t.shape != tensor.shape[1:2] for t in given):
+    plain = tensor.is_contiguous() and not training
+    if not plain or any(t.shape != tensor.shape[1:2] for t in given):
         return None
     return tensor.new_empty(tensor.shape), tensor.new_empty(0), tensor.new_empty(0)
 
@@ -113,6 +109,8 @@ def _convolution(
     spatial = weight.ndim - 2
     fits = (
         not transposed
+        and inputs.is_contiguous()
+        and weight.is_contiguous()
         and _is_plain(weight)
         and inputs.ndim == weight.ndim
         and inputs.shape[1] == weight.shape[1] * groups
