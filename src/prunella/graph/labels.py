@@ -274,6 +274,11 @@ class Labels:
         """Whether every channel among the labels is frozen already."""
         return not bool(self.movable(compact(labels)[0]).any())
 
+    def is_one_unit(self, labels: Tensor) -> bool:
+        """Whether all positions belong to one and the same unit."""
+        classes = torch.unique(self.classes(compact(labels)[0]))
+        return len(classes) == 1 and int(classes) != FIXED
+
     def movable(self, labels: Tensor) -> Tensor:
         """Where the labels are those of channels that nothing has frozen so far."""
         classes = self.classes(labels)

@@ -70,7 +70,12 @@ def meet(result: Tensor, operand: Tensor, call: Call, labels: Labels) -> None:
     for layer in labels.layers(operand) or ():
         wide = layer.expand(result.shape)
         along = varying_axes(wide)
-        if along and labels.constant_along(result, along) is None:
+        if along and labels.is_one_unit(result):
+            # Nothing of it can go alone, so the parameter is told with it, not by itself.
+            labels.carry(layer)
+            labels.tie(result, wide)
+            extended -= set(along)
+        elif along and labels.constant_along(result, along) is None:
             _go_along(result, wide, along, layer, call, labels)
             extended -= set(along)
         else:
