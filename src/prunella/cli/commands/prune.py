@@ -81,6 +81,18 @@ def prune(
             default=o.default_of(PruneConfig, "method"),
         ),
     ] = None,
+    include: Annotated[
+        list[str] | None,
+        o.option(
+            o.SIZE,
+            "MODULE",
+            "Remove channels of this module only; wildcards allowed, may be given several times.",
+        ),
+    ] = None,
+    exclude: Annotated[
+        list[str] | None,
+        o.option(o.SIZE, "MODULE", "Keep all channels of this module; the same way."),
+    ] = None,
     multiple: Annotated[
         int | None,
         o.option(
@@ -145,6 +157,7 @@ def prune(
     """
     given = {
         "network": network, "weights": weights, "data": data, "params": params, "flops": flops,
+        "include": include or None, "exclude": exclude or None,
         "method": method, "multiple": multiple, "recipe.epochs": epochs,
         "recipe.learning_rate": learning_rate, "calibration_samples": calibration_samples,
         "retraining_samples": retraining_samples, "certification_samples": certification_samples,
@@ -190,6 +203,8 @@ def prune(
                 settings.batch_size, shuffle=True, generator=shuffler
             ),
             recipe=settings.recipe,
+            include=settings.include,
+            exclude=settings.exclude,
             method=settings.method,
             multiple=settings.multiple,
             latency_batches=settings.latency_batches,
