@@ -146,9 +146,9 @@ def _tried(graph: ChannelGraph, model: nn.Module, inputs: Inputs) -> ChannelGrap
     if not graph.prunable:
         return graph
     try:
-        run = _Trial(model, inputs, FakeTensorMode(allow_non_fake_inputs=True))
+        run = _Trial(model, graph, inputs, FakeTensorMode(allow_non_fake_inputs=True))
     except NEEDS_VALUES:
-        run = _Trial(model, inputs, None)
+        run = _Trial(model, graph, inputs, None)
     while graph.prunable:
         failure = run.failure(graph)
         if failure is None:
@@ -166,12 +166,21 @@ def _tried(graph: ChannelGraph, model: nn.Module, inputs: Inputs) -> ChannelGrap
 class _Trial:
     """Cuts units of each prunable group out of a copy and runs it."""
 
-    def __init__(self, model: nn.Module, inputs: Inputs, fake_mode: FakeTensorMode | None) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        graph: ChannelGraph,
+        inputs: Inputs,
+        fake_mode: FakeTensorMode | None,
+    ) -> None:
         self.fake_mode = fake_mode
         self.model, self.inputs = evaluation_copy(model, inputs, fake_mode=fake_mode)
         self.kinds = {name: type(module) for name, module in model.named_modules()}
         self.device = next(model.parameters()).device
-        self.expected = self._run(self.model)
+        # A copy is run, never the model itself: modules may keep what they have seen, and what they
+        # keep would be copied with every cut.
+        whole = {group.name: torch.arange(group.size) for group in graph.prunable}
+        self.expected = self._run(cut(self.model, graph, whole))
 
     def failure(self, graph: ChannelGraph) -> _Failure | None:
         """What went wrong, or None if the outputs have the shapes of the original's.

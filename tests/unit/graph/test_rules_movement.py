@@ -197,3 +197,15 @@ def test_unknown_operation_names_itself_and_the_line():
     reason = of(graph, "first.weight", 0).reason
     assert reason.startswith("no rule is known for the operation (cumprod) at the model (")
     assert "test_rules_movement.py:" in reason
+
+
+@pytest.mark.parametrize(("function", "words"), [
+    (lambda x: x.cumsum(1), "cumsum over channels"),
+    (lambda x: x.softmax(1), "softmax over channels"),
+    (lambda x: x.sort(1).values, "sort over channels"),
+])  # fmt: skip
+def test_what_mixes_channels_along_their_axis_freezes_them_and_others_do_not(function, words):
+    graph = prunella.trace(between(lambda m, x: function(x)), IMAGE)
+    assert words in of(graph, "first.weight", 0).reason
+    graph, _ = halved(between(lambda m, x: function(x.transpose(1, 2)).transpose(1, 2)), IMAGE)
+    assert graph.group("first").size == 6
