@@ -14,6 +14,7 @@ from torch import Tensor
 from prunella.graph.call import Call, rule
 from prunella.graph.labels import Labels
 from prunella.graph.rules.contract import freeze_all
+from prunella.graph.rules.elementwise import fill
 
 _POOLS = (
     "_adaptive_avg_pool2d", "adaptive_avg_pool1d", "_adaptive_avg_pool3d", "adaptive_max_pool2d",
@@ -95,7 +96,7 @@ def gated(call: Call, labels: Labels) -> None:
     axis = (call.args[1] if len(call.args) > 1 else -1) % known.ndim
     first, second = known.chunk(2, axis)
     labels.tie(first, second)
-    labels.put(call.out, first)
+    labels.put(call.out, fill(first, second, call, labels))
 
 
 def _axes(call: Call, known: Tensor) -> list[int]:
