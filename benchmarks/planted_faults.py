@@ -55,15 +55,8 @@ def first_operand_only(call: Call, labels: Labels) -> None:
         labels.put(out, None if known is None else known.expand(out.shape))
 
 
-def parts_swapped(rule: Rule) -> Rule:
-    def swapped(call: Call, labels: Labels) -> None:
-        rule(call, labels)
-        found = [labels.get(out) for out in call.outputs]
-        if len({out.shape for out in call.outputs}) == 1:
-            for out, known in zip(call.outputs, found[::-1], strict=True):
-                labels.put(out, known)
-
-    return swapped
+def parts_reversed(found: Any) -> tuple[Tensor, ...]:
+    return (found,) if isinstance(found, Tensor) else tuple(found)[::-1]
 
 
 def halves_not_tied(call: Call, labels: Labels) -> None:
@@ -147,10 +140,7 @@ FAULTS: dict[str, Fault] = {
     "ties of vectors are shifted by one": instead(Labels, "tie", shifted_ties),
     "a bias does not go with its rows": instead(contract, "_tie_bias", nothing),
     "channels that meet fixed positions may go": instead(contract, "_freeze_at_fixed", nothing),
-    "halves of a split are swapped": lambda: mock.patch.dict(
-        RULES,
-        {n: parts_swapped(RULES[n]) for n in ("split", "split_with_sizes", "chunk", "unbind")},
-    ),
+    "parts of a split are in reverse": instead(movement, "_each", parts_reversed),
     "parts of a split need not stay equal": instead(movement, "_note_parts", nothing),
     "blocks of a view need not stay full": instead(movement, "_note_grid", nothing),
     "a concatenation is read in reverse": instead(movement, "_on_thin", reversed_parts),

@@ -124,11 +124,14 @@ def _grow(sketch: Sketch) -> None:
         sketch.add(step)
 
 
+_MAKES = ("linear", "convolution", "embedding")  # a network without parameters is refused
+
+
 def _finish(sketch: Sketch) -> list[int]:
     """A head for each value that nothing reads; few of them are outputs as they are."""
     outputs = []
     for value in [v for v in sketch.unread if sketch.shapes[v][0] != 0]:
-        if sketch.flip(0.07):
+        if sketch.flip(0.07) and any(step.kind in _MAKES for step in sketch.steps):
             outputs.append(value)
             continue
         at = value

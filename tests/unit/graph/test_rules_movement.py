@@ -49,6 +49,8 @@ def test_parts_that_are_used_differently_are_groups_that_stay_equal(how):
         forward, first=nn.Conv2d(3, 8, 1), left=nn.Conv2d(4, 2, 1), right=nn.Conv2d(4, 2, 1)
     )
     graph, small = halved(model, IMAGE)
+    assert of(graph, "left.weight", 1).name == "first[0:]"
+    assert of(graph, "right.weight", 1).name == "first[4:]"
     assert names(graph) == ["first[0:]", "first[4:]"]
     assert {group.balance for group in graph.prunable} == {"first[0:]"}
     assert units(graph, "first[4:]", "first.weight", 0) == [[4], [5], [6], [7]]
@@ -65,6 +67,18 @@ def test_gated_linear_unit_pairs_a_channel_with_its_gate():
     graph, small = halved(between(lambda m, x: F.glu(x, 1), made=8, read=4), IMAGE)
     assert units(graph, "first", "first.weight", 0) == [[0, 4], [1, 5], [2, 6], [3, 7]]
     assert small.last.in_channels == 2
+
+
+def test_gates_beside_positions_of_fixed_number_freeze():
+    """Found by random networks: a channel whose gate is a position of the model's input."""
+    model = Net(
+        lambda m, x: m.last(F.glu(torch.cat([m.first(x), x], 1), 1)),
+        first=nn.Conv2d(3, 5, 1), last=nn.Conv2d(4, 2, 1),
+    )  # fmt: skip
+    graph = prunella.trace(model, IMAGE)
+    # Channels 0 and 4 gate each other; the gates of 1, 2 and 3 are inputs.
+    assert "fixed number" in of(graph, "first.weight", 0, 1).reason
+    assert not names(graph)
 
 
 def test_unequal_parts_of_fixed_size_freeze():
@@ -197,3 +211,15 @@ def test_unknown_operation_names_itself_and_the_line():
     reason = of(graph, "first.weight", 0).reason
     assert reason.startswith("no rule is known for the operation (cumprod) at the model (")
     assert "test_rules_movement.py:" in reason
+
+
+@pytest.mark.parametrize(("function", "words"), [
+    (lambda x: x.cumsum(1), "cumsum over channels"),
+    (lambda x: x.softmax(1), "softmax over channels"),
+    (lambda x: x.sort(1).values, "sort over channels"),
+])  # fmt: skip
+def test_what_mixes_channels_along_their_axis_freezes_them_and_others_do_not(function, words):
+    graph = prunella.trace(between(lambda m, x: function(x)), IMAGE)
+    assert words in of(graph, "first.weight", 0).reason
+    graph, _ = halved(between(lambda m, x: function(x.transpose(1, 2)).transpose(1, 2)), IMAGE)
+    assert graph.group("first").size == 6

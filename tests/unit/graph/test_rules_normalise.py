@@ -84,3 +84,9 @@ def test_statistics_shared_with_positions_of_fixed_number_freeze(norm):
     group = of(prunella.trace(model, IMAGE), "first.weight", 0)
     assert not group.prunable
     assert "a normalisation across channels" in group.reason
+
+
+def test_group_norm_without_weights_stays():
+    """Found by random networks: its number of groups could not follow the cut."""
+    graph = prunella.trace(with_norm(nn.GroupNorm(4, 8, affine=False)), IMAGE)
+    assert "a group norm without weights at 1 (" in of(graph, "0.weight", 0).reason

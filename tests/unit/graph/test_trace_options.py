@@ -200,3 +200,14 @@ def test_the_screen_stays_clean_while_cuts_are_tried(capfd):
     )  # fmt: skip
     assert not prunella.trace(model, IMAGE).prunable
     assert capfd.readouterr() == ("", "")
+
+
+def test_a_module_that_keeps_what_it_has_seen():
+    class Keeps(nn.Module):
+        def forward(self, x):
+            self.seen = [x]
+            return x
+
+    model = nn.Sequential(nn.Conv2d(3, 6, 1), Keeps(), nn.ReLU(), nn.Conv2d(6, 2, 1))
+    graph, _ = halved(model, IMAGE)
+    assert names(graph) == ["0"]

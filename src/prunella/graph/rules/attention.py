@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import math
 
+import torch
 from torch import Tensor
 
 from prunella.graph.call import Call, rule
 from prunella.graph.labels import Heads, Labels
 from prunella.graph.rules.contract import freeze_all
-from prunella.graph.rules.elementwise import meet
+from prunella.graph.rules.elementwise import fill, meet
 
 _ATTENTION = (
     "_scaled_dot_product_flash_attention_for_cpu", "_scaled_dot_product_flash_attention",
@@ -88,7 +89,8 @@ def _product(
     rows, columns = _contracted(left, -1, labels, where), _contracted(right, -2, labels, where)
     if rows is not None and columns is not None:
         labels.tie(rows, columns, where)
-        return rows.expand(*rows.shape[:-1], columns.shape[-1])
+        a, b = torch.broadcast_tensors(rows, columns)
+        return fill(a, b, call, labels)
     only = rows if rows is not None else columns
     # The operand without channels has a fixed size along the axes that both share.
     if only is not None and labels.constant_along(only, range(only.ndim - 2)) is None:
@@ -105,7 +107,9 @@ def _add(addend: Tensor, scores: Tensor, call: Call, labels: Labels) -> None:
     if known is None:
         meet(scores, addend, call, labels)
     else:
-        labels.tie(scores, known.expand(scores.shape))
+        wide = known.expand(scores.shape)
+        labels.tie(scores, wide)
+        fill(scores, wide, call, labels)
 
 
 def _note_heads(known: Tensor, width: int, call: Call, labels: Labels) -> None:

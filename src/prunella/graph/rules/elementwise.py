@@ -43,7 +43,7 @@ def elementwise(call: Call, labels: Labels) -> None:
     result = carried[0]
     for other in carried[1:]:
         labels.tie(result, other)
-        result = _fill(result, other, call, labels)
+        result = fill(result, other, call, labels)
     for operand in bare:
         meet(result, operand, call, labels)
     for out in call.outputs:
@@ -102,7 +102,7 @@ def _go_along(
     labels.later.append(Later(result=result, wide=wide, layer=layer, axes=along, reason=reason))
 
 
-def _fill(result: Tensor, other: Tensor, call: Call, labels: Labels) -> Tensor:
+def fill(result: Tensor, other: Tensor, call: Call, labels: Labels) -> Tensor:
     """Take the other's labels at fixed positions; channels that meet fixed ones cannot move."""
     a, b = compact(result, other)
     lonely = (a == FIXED) != (b == FIXED)

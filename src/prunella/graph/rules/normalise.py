@@ -59,6 +59,8 @@ def group_norm(call: Call, labels: Labels) -> None:
     reason = f"a normalisation across channels (group norm) at {call.where()}"
     if groups == 1:
         mix(by_group, range(2, by_group.ndim), reason, labels)
+    elif call.args[1] is None:  # no tensor of the module tells later how many groups are left
+        labels.freeze(known, f"a group norm without weights at {call.where()}")
     else:
         labels.tie_along(by_group, range(2, by_group.ndim), reason)
     channels = known.flatten(2)[0, :, 0] if known.ndim > 2 else known[0]

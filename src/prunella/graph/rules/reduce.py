@@ -13,6 +13,7 @@ from torch import Tensor
 from prunella.graph.call import Call, rule
 from prunella.graph.labels import Labels
 from prunella.graph.rules.contract import freeze_all
+from prunella.graph.rules.elementwise import fill
 from prunella.graph.rules.normalise import mix
 
 _POOLS = (
@@ -101,7 +102,7 @@ def gated(call: Call, labels: Labels) -> None:
     axis = (call.args[1] if len(call.args) > 1 else -1) % known.ndim
     first, second = known.chunk(2, axis)
     labels.tie(first, second)
-    labels.put(call.out, first)
+    labels.put(call.out, fill(first, second, call, labels))
 
 
 def _axes(call: Call, known: Tensor) -> list[int]:
