@@ -17,13 +17,15 @@ class CostModel:
     An axis is as long as its fixed part plus k positions for each kept unit of the groups that own
     a share of it; a tensor's cost is the product of its axes. Multiply-adds of a convolution or
     matrix product are its weight's elements times the output positions of one channel, which no
-    cut of channels changes. All of it is exact, to the unit.
+    cut of channels changes; those of attention are shared equally by its heads. All of it is exact,
+    to the unit.
     """
 
     def __init__(self, graph: ChannelGraph) -> None:
         tensors = graph.tensors
         self._other_macs = graph.other_macs
         self._sizes = {group.name: group.size for group in graph.prunable}
+        self._each = [group.product_macs // group.size for group in graph.prunable]
         # One row for each tensor, filled up with axes of length 1.
         depth = max((len(tensor.shape) for tensor in tensors), default=0)
         shapes = [(*tensor.shape, *[1] * (depth - len(tensor.shape))) for tensor in tensors]
@@ -49,6 +51,7 @@ class CostModel:
         numel = lengths.prod(axis=1)
         # Python's integers for the products, which may be large.
         macs = sum(n * uses for n, uses in zip(numel.tolist(), self._uses, strict=True))
+        macs -= sum(n * each for n, each in zip(removed.tolist(), self._each, strict=True))
         return Cost(
             params=int(numel @ self._is_parameter),
             macs=self._other_macs + macs,

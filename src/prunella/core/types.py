@@ -69,6 +69,8 @@ class ChannelGroup:
         balance: Groups with the same name here, unless it is empty, keep equal numbers of units:
             they are parts that a split makes of one axis.
         heads: Dotted names of the modules that treat the units as heads of attention.
+        product_macs: Multiply-adds of products of two activations, as in attention, of which
+            every unit does an equal share.
         exact: False where units share the statistics of a normalisation with others: then the
             small network is not the masked one, and only shapes can be checked.
     """
@@ -80,6 +82,7 @@ class ChannelGroup:
     members: tuple[Member, ...]
     balance: str = ""
     heads: tuple[str, ...] = ()
+    product_macs: int = 0
     exact: bool = True
 
 

@@ -104,6 +104,7 @@ def _check_groups(rows: list[Any], shapes: Mapping[str, tuple[int, ...]]) -> dic
         names.add(name)
         text(entry(group, "balance", where), f"{where}.balance")
         truth(entry(group, "exact", where), f"{where}.exact")
+        whole(entry(group, "product_macs", where), f"{where}.product_macs")
         for module in items(entry(group, "heads", where), f"{where}.heads"):
             text(module, f"{where}.heads")
         members = items(entry(group, "members", where), f"{where}.members")

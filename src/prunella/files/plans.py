@@ -26,7 +26,10 @@ SCHEMA_VERSION = 2
 def _with_constraints(data: dict[str, Any]) -> dict[str, Any]:
     """Version 2 knows keyword inputs, and what a cut of a group has to keep equal."""
     graph = data["graph"]
-    groups = [{**group, "balance": "", "heads": [], "exact": True} for group in graph["groups"]]
+    groups = [
+        {**group, "balance": "", "heads": [], "product_macs": 0, "exact": True}
+        for group in graph["groups"]
+    ]
     return {**data, "graph": {**graph, "keywords": {}, "groups": groups}}
 
 
@@ -100,6 +103,7 @@ def _graph_to_data(graph: ChannelGraph) -> dict[str, Any]:
                 "reason": group.reason,
                 "balance": group.balance,
                 "heads": list(group.heads),
+                "product_macs": group.product_macs,
                 "exact": group.exact,
                 "members": [
                     [m.tensor, m.axis, m.role, _indices_to_data(m.indices)] for m in group.members
@@ -133,6 +137,7 @@ def _graph_from_data(data: dict[str, Any]) -> ChannelGraph:
                 reason=group["reason"],
                 balance=group["balance"],
                 heads=tuple(group["heads"]),
+                product_macs=group["product_macs"],
                 exact=group["exact"],
                 members=tuple(
                     Member(tensor=tensor, axis=axis, indices=_indices_from_data(stored), role=role)

@@ -22,6 +22,7 @@ class Call:
         args: Positional arguments.
         kwargs: Keyword arguments.
         out: What it returned.
+        macs: Multiply-adds, of convolutions and matrix products.
         module: Dotted name of the innermost module that is running; "" for the model itself.
         where: Module and source line, for messages; computed on demand.
     """
@@ -31,6 +32,7 @@ class Call:
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
     out: Any
+    macs: int
     module: str
     where: Callable[[], str]
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from prunella.core.types import ChannelGroup, Member, Role
-from prunella.graph.labels import FIXED, Labels
+from prunella.graph.labels import FIXED, Heads, Labels
 from prunella.graph.shapes import equal_parts, keep_shapes
 
 _Standing = tuple[str, bool, tuple[tuple[int, int], ...]]  # reason, exact, (split, part) ...
@@ -46,7 +46,7 @@ def groups_of(labels: Labels) -> tuple[ChannelGroup, ...]:
         if linked is not None:
             break
         keep_shapes(labels)
-    heads = [(h.module, frozenset(labels.classes(h.labels).tolist())) for h in labels.heads]
+    heads = [(h, frozenset(labels.classes(h.labels).tolist())) for h in labels.heads]
     groups = _distinct_names([_group(kind, labels, heads) for kind in kinds])
     return balanced(groups, linked)
 
@@ -194,7 +194,7 @@ def _why_not(where: list[tuple[str, int]], labels: Labels) -> str:
     return ""
 
 
-def _group(kind: _Kind, labels: Labels, heads: list[tuple[str, frozenset[int]]]) -> ChannelGroup:
+def _group(kind: _Kind, labels: Labels, heads: list[tuple[Heads, frozenset[int]]]) -> ChannelGroup:
     members = tuple(
         Member(
             tensor=tensor,
@@ -208,13 +208,15 @@ def _group(kind: _Kind, labels: Labels, heads: list[tuple[str, frozenset[int]]])
     if not reason and len(kind.roots) == 1:
         reason = kind.binding or "all of its channels are tied together, and one must remain"
     roots = set(kind.roots.tolist())
+    own = [head for head, found in heads if found == roots]
     return ChannelGroup(
         name=_name(members),
         size=len(kind.roots),
         prunable=not reason,
         reason=reason,
         members=members,
-        heads=tuple(sorted({module for module, found in heads if found == roots})),
+        heads=tuple(sorted({head.module for head in own})),
+        product_macs=sum(head.macs for head in own),
         exact=kind.exact,
     )
 

@@ -152,8 +152,8 @@ class _LabelMode(CallWatcher):
             with standing(self.tensors):
                 out = func(*args, **kwargs)
         count = flop_registry.get(func.overloadpacket)
-        if count is not None:
-            self.labels.macs += count(*args, **kwargs, out_val=out) // 2
+        macs = 0 if count is None else count(*args, **kwargs, out_val=out) // 2
+        self.labels.macs += macs
         name = func.overloadpacket.__name__
         call = Call(
             func=func,
@@ -161,6 +161,7 @@ class _LabelMode(CallWatcher):
             args=args,
             kwargs=kwargs,
             out=out,
+            macs=macs,
             module=self.modules[-1] if self.modules else "",
             where=self._where,
         )

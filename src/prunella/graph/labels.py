@@ -44,11 +44,13 @@ class Heads:
         module: Dotted name of the module that did it.
         labels: (heads,) one label of each head.
         width: Positions of one head.
+        macs: Multiply-adds of all heads together.
     """
 
     module: str
     labels: Tensor
     width: int
+    macs: int
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)

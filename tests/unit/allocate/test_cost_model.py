@@ -53,3 +53,16 @@ def test_batch_of_examples_multiplies_the_work_only():
     kept = {"conv1": 7, "conv2": 11, "fc1": 13}
     assert four.cost(kept).macs == 4 * one.cost(kept).macs
     assert four.cost(kept).params == one.cost(kept).params
+
+
+def test_heads_take_their_share_of_the_products_of_attention():
+    model = nn.TransformerEncoderLayer(16, 4, 24, batch_first=True).eval()
+    example = torch.randn(1, 5, 16)
+    graph = prunella.trace(model, example)
+    (heads,) = (group for group in graph.prunable if group.heads)
+    # Queries with keys, and weights with values: heads * length * length * width each.
+    assert heads.product_macs == graph.other_macs == 2 * 4 * 5 * 5 * 4
+    small = cut(model, graph, {group.name: torch.arange(3) for group in graph.prunable})
+    assert prunella.cost(small, example) == CostModel(graph).cost(
+        {group.name: 3 for group in graph.prunable}
+    )

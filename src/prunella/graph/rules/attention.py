@@ -116,4 +116,4 @@ def _note_heads(known: Tensor, width: int, call: Call, labels: Labels) -> None:
     """Channels that vary along the batch axes of a product are heads of the running module."""
     rows = known.narrow(-1, 0, 1).narrow(-2, 0, 1).reshape(math.prod(known.shape[:-2]))
     if len(rows) > 1 and labels.constant_along(rows, [0]) is None:
-        labels.heads.append(Heads(module=call.module, labels=rows, width=width))
+        labels.heads.append(Heads(module=call.module, labels=rows, width=width, macs=call.macs))
