@@ -81,7 +81,17 @@ def count_heads(module: nn.Module, group: ChannelGroup, kept: int) -> None:
 
 
 _WIDTHS = frozenset(
-    {"all_head_size", "attn_dim", "attention_dim", "inner_dim", "proj_dim", "inner_size"}
+    {
+        "all_head_size",
+        "attention_dim",
+        "attn_dim",
+        "dim_out",
+        "inner_dim",
+        "inner_size",
+        "out_dim",
+        "proj_dim",
+        "val_attn_dim",
+    }
 )
 
 
