@@ -12,12 +12,12 @@ CORE = $(VENV)/.core-installed
 DEV = $(VENV)/.dev-installed
 
 .DEFAULT_GOAL = help
-.PHONY: help demo test lint types imports unit docs bench format clean
+.PHONY: help demo test test-long lint types imports unit docs bench format clean
 
 help: ## list the targets
 	@echo "make TARGET, where TARGET is one of"
-	@sed -n 's/^\([a-z]*\):[^#]*## \(.*\)/  \1:\2/p' $(firstword $(MAKEFILE_LIST)) \
-		| awk -F: '{ printf "%-10s%s\n", $$1, $$2 }'
+	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  \1:\2/p' $(firstword $(MAKEFILE_LIST)) \
+		| awk -F: '{ printf "%-11s%s\n", $$1, $$2 }'
 
 demo: $(CORE) ## see a real network made small, on bundled data
 	$(BIN)/prunella demo --out $(OUT)
@@ -36,6 +36,9 @@ imports: $(DEV) ## the layer rule
 
 unit: $(DEV) ## the tests
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(WORKERS) --dist loadfile
+
+test-long: $(DEV) ## 10,000 random networks (an hour or more)
+	PRUNELLA_NETWORKS=10000 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q tests/property
 
 docs: $(DEV) ## the documentation, into site/
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet

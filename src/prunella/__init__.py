@@ -17,11 +17,12 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from prunella import data, networks
+    from prunella import data, networks, testing
     from prunella.certificate import certify
     from prunella.core.budgets import Budget, Flops, Params
     from prunella.core.errors import (
         BudgetError,
+        ConfigWarning,
         DataError,
         ExportError,
         FileError,
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
         save_optimizer,
         save_weights,
     )
+    from prunella.graph import rule as register_rule
     from prunella.iterative import compose, slice_optimizer
     from prunella.measure import accuracy, compare_latency, cost
     from prunella.pipeline import PruneResult, prune
@@ -61,6 +63,7 @@ __all__ = [
     "ChannelGraph",
     "ChannelGroup",
     "ChannelScores",
+    "ConfigWarning",
     "Cost",
     "DataError",
     "ExportCheck",
@@ -96,11 +99,13 @@ __all__ = [
     "prune",
     "reestimate_batchnorm",
     "register_method",
+    "register_rule",
     "save",
     "save_optimizer",
     "save_weights",
     "sensitivities",
     "slice_optimizer",
+    "testing",
     "trace",
 ]
 
@@ -113,6 +118,7 @@ _HOMES = {
     "ChannelGraph": "prunella.core.types:ChannelGraph",
     "ChannelGroup": "prunella.core.types:ChannelGroup",
     "ChannelScores": "prunella.core.types:ChannelScores",
+    "ConfigWarning": "prunella.core.errors:ConfigWarning",
     "Cost": "prunella.core.types:Cost",
     "DataError": "prunella.core.errors:DataError",
     "ExportCheck": "prunella.exporting:ExportCheck",
@@ -149,11 +155,13 @@ _HOMES = {
     "prune": "prunella.pipeline:prune",
     "reestimate_batchnorm": "prunella.retrain:reestimate_batchnorm",
     "register_method": "prunella.select:register_method",
+    "register_rule": "prunella.graph:rule",
     "save": "prunella.files:save",
     "save_optimizer": "prunella.files:save_optimizer",
     "save_weights": "prunella.files:save_weights",
     "sensitivities": "prunella.sensitivity:sensitivities",
     "slice_optimizer": "prunella.iterative:slice_optimizer",
+    "testing": "prunella.testing",
     "trace": "prunella.tracing:trace",
 }
 

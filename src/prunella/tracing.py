@@ -8,8 +8,10 @@ which is run. What does not run is frozen, with the place where it failed.
 from __future__ import annotations
 
 import fnmatch
+import logging
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -20,12 +22,15 @@ from prunella.core.errors import InputError
 from prunella.core.inputs import Inputs, tensors_in
 from prunella.core.modes import full_precision
 from prunella.core.types import ChannelGraph, ChannelGroup
-from prunella.graph import Run, trace_and_run
+from prunella.graph import Run, trace_and_run, with_equal_layers
 from prunella.ops import Stand, evaluation_copy, standing
-from prunella.surgery import cut
+from prunella.surgery import cut, with_own_attention
 
-_TORCH = f"{Path(torch.__file__).parent}/"
-_OWN = f"{Path(__file__).parent}/"
+_NOT_THE_MODELS = (
+    f"{Path(torch.__file__).parent}/",
+    *(f"{Path(__file__).parent / part}/" for part in ("graph", "ops", "surgery")),
+    __file__,
+)
 Pattern = str | type[nn.Module]
 
 
@@ -36,6 +41,7 @@ def trace(
     include: Sequence[Pattern] = (),
     exclude: Sequence[Pattern] = (),
     through_norms: bool = False,
+    equal_layers: bool = False,
 ) -> ChannelGraph:
     """Find every group of channels that can be removed together, and why others cannot.
 
@@ -51,6 +57,8 @@ def trace(
         exclude: Groups that one of these names stay whole; it goes before `include`.
         through_norms: Whether channels that a layer norm mixes may be removed too. What remains is
             then normalised differently, so the small network is not the masked one.
+        equal_layers: Whether groups that differ in the number of their layer only keep equal
+            numbers of units, as a network needs that is built from one configuration.
 
     Returns:
         The graph; frozen groups carry their reason.
@@ -60,9 +68,12 @@ def trace(
             names nothing.
     """
     inputs = Inputs.of(example_inputs)
-    graph, run = trace_and_run(model, inputs, through_norms=through_norms)
+    readable = with_own_attention(model)
+    graph, run = trace_and_run(readable, inputs, through_norms=through_norms)
+    graph = replace(graph, model_type=type(model).__name__)
     graph = _chosen(graph, model, include=include, exclude=exclude)
-    return _tried(graph, model, inputs, run)
+    graph = _tried(graph, model, inputs, run)
+    return with_equal_layers(graph) if equal_layers else graph
 
 
 def without_groups(graph: ChannelGraph, reasons: dict[str, str]) -> ChannelGraph:
@@ -172,7 +183,8 @@ class _Trial:
         kept = {g.name: torch.arange(g.size * 5 // 8 | 1) for g in graph.prunable}
         small = cut(self.model, graph, kept)
         try:
-            shapes = self._run(small)
+            with _failures_unlogged():
+                shapes = self._run(small)
         except Exception as error:  # the model's own code may raise anything
             return _blame(error, small)
         if shapes != self.expected:
@@ -200,6 +212,17 @@ class _Trial:
         return shapes
 
 
+@contextmanager
+def _failures_unlogged() -> Iterator[None]:
+    """A cut that does not run is an answer here; torch would write its traceback on the screen."""
+    logger = logging.getLogger("torch._subclasses.fake_tensor")
+    disabled, logger.disabled = logger.disabled, True
+    try:
+        yield
+    finally:
+        logger.disabled = disabled
+
+
 def _blame(error: Exception, small: nn.Module) -> _Failure:
     """The innermost module with code of its own on the way to the error, and that line."""
     names = {id(module): name for name, module in small.named_modules()}
@@ -208,7 +231,7 @@ def _blame(error: Exception, small: nn.Module) -> _Failure:
         owner = names.get(id(frame.f_locals.get("self")))
         module = owner or module
         name = frame.f_code.co_filename
-        if not name.startswith((_TORCH, _OWN)):
+        if not name.startswith(_NOT_THE_MODELS):
             line = f"{Path(name).name}:{number}"
     words = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
     place = module or "the model"

@@ -65,6 +65,8 @@ class PruneConfig(ModelConfig, DataConfig):
     flops: Probability | None = Field(
         None, description="0.4 keeps at most 40 % of the multiply-adds"
     )
+    include: tuple[str, ...] = Field((), description="prune channels of these modules only")
+    exclude: tuple[str, ...] = Field((), description="modules whose channels all stay")
     method: str = "pfp"
     multiple: Count = Field(8, description="keep multiples of this many channels")
     calibration_samples: Count = 256

@@ -11,7 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from prunella.core.results import Accuracies, Certificate, Latency
-from prunella.core.types import Cost
+from prunella.core.types import ChannelGraph, Cost
 from prunella.exporting import ExportCheck
 from prunella.pipeline import PruneResult
 from prunella.plans import Plan
@@ -78,6 +78,18 @@ class Speaker:
             bar = f"[cyan]{full * filled}[/][dim]{empty * (_BAR - filled)}[/]"
             table.add_row(escape(group.name), bar, f"{kept} of {group.size} channels")
         self.tables.print(table)
+
+    def left_whole(self, graph: ChannelGraph) -> None:
+        """Every layer, with all its channels, of a network that was not pruned, and why not."""
+        table = Table(box=None, padding=(0, 1), header_style="bold")
+        table.add_column("layer", overflow="fold")
+        table.add_column("kept", justify="right", no_wrap=True)
+        table.add_column("why", overflow="fold")
+        for group in graph.groups:
+            why = group.reason or "could be pruned, but not as far as was asked"
+            table.add_row(escape(group.name), f"{group.size} of {group.size}", escape(why))
+        self.tables.print(table)
+        self.console.print("Nothing was removed, and nothing was retrained.")
 
     def outcome(self, result: PruneResult) -> None:
         """All that a pruning run found."""

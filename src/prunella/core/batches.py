@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from prunella.core.errors import DataError
+from prunella.core.inputs import Inputs
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
@@ -57,6 +59,32 @@ def split_batch(batch: object) -> LabelledBatch:
         f"the loader yields {type(batch).__name__}; expected a tensor of inputs, "
         "or a pair (inputs, labels)."
     )
+
+
+def inputs_of(batch: object) -> Inputs:
+    """What a model is called with for a batch, without labels.
+
+    As `split_batch`, and besides a dictionary of keyword arguments, with labels under "labels" or
+    as the second of a pair.
+
+    Raises:
+        DataError: see `split_batch`; or the tensors of a dictionary have no first axis in common.
+    """
+    pair = isinstance(batch, (tuple, list)) and len(batch) > 0
+    given = batch[0] if pair and isinstance(batch, (tuple, list)) else batch
+    if not isinstance(given, Mapping):
+        return Inputs(args=(split_batch(batch).inputs,))
+    kwargs = {name: value for name, value in given.items() if name != "labels"}
+    tensors = {name: value for name, value in kwargs.items() if isinstance(value, Tensor)}
+    if len({tensor.shape[:1] for tensor in tensors.values()} - {torch.Size([])}) != 1 or any(
+        tensor.ndim == 0 for tensor in tensors.values()
+    ):
+        shapes = ", ".join(f"{name} {tuple(value.shape)}" for name, value in tensors.items())
+        raise DataError(
+            f"the loader yields a dictionary with tensors of shapes {shapes or 'none'}; expected "
+            "at least one tensor, and the sample as the first axis of each."
+        )
+    return Inputs(kwargs=kwargs)
 
 
 def check_labels(labels: Tensor, classes: int) -> None:

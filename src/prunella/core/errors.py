@@ -51,3 +51,7 @@ class ExportError(PrunellaError, RuntimeError):
     """A file for another program cannot be run, or does not compute what the network computes."""
 
     exit_code = 1
+
+
+class ConfigWarning(UserWarning):
+    """The configuration object of a model cannot describe the small model and stays as it was."""

@@ -37,3 +37,14 @@ def full_precision(device: torch.device) -> AbstractContextManager[object]:
     if not torch.amp.is_autocast_available(device.type):  # the meta device, for instance
         return nullcontext()
     return torch.autocast(device.type, enabled=False)
+
+
+@contextmanager
+def attention_in_parts() -> Iterator[None]:
+    """Run `nn.MultiheadAttention` step by step; its fused form hides its matrix products."""
+    enabled = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(enabled)

@@ -37,16 +37,18 @@ class SampleIds:
     @staticmethod
     def of(
         inputs: Tensor,  # (N, ...)
+        *others: Tensor,  # (N, ...) each
     ) -> SampleIds:
-        """Fingerprint each sample (first axis) by its shape, type and bytes."""
-        rows = inputs.detach().cpu().contiguous()
-        prefix = f"{rows.dtype}{tuple(rows.shape[1:])}".encode()
-        hashes = []
-        for row in rows:
-            digest = hashlib.blake2b(prefix, digest_size=_BYTES)
-            # Seen as bytes, because NumPy has no bfloat16.
-            digest.update(row.reshape(-1).view(torch.uint8).numpy().tobytes())
-            hashes.append(int.from_bytes(digest.digest(), "little"))
+        """Fingerprint each sample (first axis) by shapes, types and bytes of all its tensors."""
+        digests = [hashlib.blake2b(digest_size=_BYTES) for _ in inputs]
+        for tensor in (inputs, *others):
+            rows = tensor.detach().cpu().contiguous()
+            prefix = f"{rows.dtype}{tuple(rows.shape[1:])}".encode()
+            for digest, row in zip(digests, rows, strict=True):
+                digest.update(prefix)
+                # Seen as bytes, because NumPy has no bfloat16.
+                digest.update(row.reshape(-1).view(torch.uint8).numpy().tobytes())
+        hashes = [int.from_bytes(digest.digest(), "little") for digest in digests]
         return SampleIds(hashes=frozenset(hashes), count=len(hashes))
 
     @staticmethod

@@ -15,7 +15,7 @@ from prunella.core.words import one_line, shown
 from prunella.files.plans import plan_from_json, plan_to_json
 from prunella.files.weights import aliased, fill, read_tensors, save_tensors, untied
 from prunella.plans import Plan
-from prunella.surgery import check_architecture, cut
+from prunella.surgery import check_architecture, cut, follow_config
 
 FORMAT_VERSION = 1
 # Makes a header of version v + 1 out of one of version v, both as names and texts. When the format
@@ -99,6 +99,7 @@ def load(path: str | Path, fresh_model: nn.Module) -> nn.Module:
     except InputError as error:
         raise FileError(f"{path}: {error}") from None
     fill(small, tensors, source=str(path))
+    follow_config(fresh_model, small)
     return small
 
 

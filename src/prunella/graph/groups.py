@@ -48,7 +48,7 @@ def groups_of(labels: Labels) -> tuple[ChannelGroup, ...]:
         keep_shapes(labels)
     heads = [(h.module, frozenset(labels.classes(h.labels).tolist())) for h in labels.heads]
     groups = _distinct_names([_group(kind, labels, heads) for kind in kinds])
-    return _balanced(groups, linked)
+    return balanced(groups, linked)
 
 
 def _kinds(labels: Labels) -> list[_Kind]:
@@ -169,7 +169,7 @@ def _linked(kinds: list[_Kind], labels: Labels) -> list[tuple[int, ...]] | None:
     return linked
 
 
-def _balanced(
+def balanced(
     groups: tuple[ChannelGroup, ...], linked: list[tuple[int, ...]]
 ) -> tuple[ChannelGroup, ...]:
     """Name the sets of groups that keep equal numbers, each by its first group."""

@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
-from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
 import prunella.graph.rules  # noqa: F401  (fills the registry)
 from prunella.core.errors import GraphError, InputError
 from prunella.core.inputs import Inputs, tensors_in
-from prunella.core.modes import full_precision
+from prunella.core.modes import attention_in_parts, full_precision
 from prunella.core.types import ChannelGraph, StoredTensor
 from prunella.graph.call import RULES, Call
 from prunella.graph.groups import groups_of
@@ -25,6 +24,7 @@ from prunella.graph.labels import Labels
 from prunella.graph.rules.contract import freeze_all
 from prunella.ops import (
     NEEDS_VALUES,
+    CallWatcher,
     Stand,
     StoredTensors,
     Tensors,
@@ -34,7 +34,9 @@ from prunella.ops import (
     without_values,
 )
 
-_OWN = tuple(str(Path(__file__).parents[1] / part) for part in ("graph", "tracing.py", "ops"))
+_OWN = tuple(
+    str(Path(__file__).parents[1] / part) for part in ("graph", "tracing.py", "ops", "surgery")
+)
 _TORCH = f"{Path(torch.__file__).parent}/"
 
 
@@ -104,10 +106,15 @@ def _labelled_run(
     """Run a copy of the model on labels."""
     copied, moved = evaluation_copy(model, inputs, tensors=tensors)
     labels = Labels(StoredTensors(copied), through_norms=through_norms)
+    _leave_recurrent(labels, copied)
     precision = full_precision(next(model.parameters()).device)
-    with _named_modules(copied) as modules, torch.no_grad(), _fastpath_off(), precision:
+    on_meta = tensors is Stand.META
+    named = _named_modules(copied, full_precision_only=on_meta)
+    with named as modules, torch.no_grad(), attention_in_parts(), precision:
         try:
-            with standing(tensors, quick=False), _LabelMode(labels, tensors, modules):
+            # Not around the rules, whose labels are real: the mode enters fakes for each call.
+            around = standing(tensors, quick=False) if on_meta else nullcontext()
+            with around, _LabelMode(labels, tensors, modules):
                 outputs = copied(*moved.args, **moved.kwargs)
         except NEEDS_VALUES:
             raise
@@ -119,24 +126,26 @@ def _labelled_run(
     return labels, Run(tensors=tensors, outputs=outputs)
 
 
-class _LabelMode(TorchDispatchMode):
+def _leave_recurrent(labels: Labels, model: nn.Module) -> None:
+    """A hidden state is read at every step, by weights that torch keeps in one flat piece."""
+    for path, module in model.named_modules():
+        if isinstance(module, (nn.RNNBase, nn.RNNCellBase)):
+            reason = f"recurrent layers are left whole ({path or type(module).__name__})"
+            for parameter in module.parameters():
+                for name in labels.stored.names(parameter):
+                    labels.freeze_stored(name, reason)
+
+
+class _LabelMode(CallWatcher):
     """Sends every ATen call to its rule."""
 
     def __init__(self, labels: Labels, tensors: Tensors, modules: list[str]) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()
         self.labels = labels
         self.tensors = tensors
         self.modules = modules
 
-    def __torch_dispatch__(
-        self,
-        func: Any,
-        types: Sequence[type],
-        args: tuple[Any, ...] = (),
-        kwargs: dict[str, Any] | None = None,
-    ) -> Any:
-        del types
-        kwargs = kwargs or {}
+    def answer(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if self.tensors is Stand.META:
             out = result_on_meta(func, args, kwargs)
         else:
@@ -188,8 +197,12 @@ class _LabelMode(TorchDispatchMode):
 
 
 @contextmanager
-def _named_modules(model: nn.Module) -> Iterator[list[str]]:
-    """Keep the dotted names of the modules that are running, innermost last."""
+def _named_modules(model: nn.Module, *, full_precision_only: bool) -> Iterator[list[str]]:
+    """Keep the dotted names of the modules that are running, innermost last.
+
+    On the meta device nothing is converted by the model's own autocast, so that the weights it
+    hides would not show; a run there must be in full precision.
+    """
     running: list[str] = []
     handles = []
 
@@ -201,6 +214,8 @@ def _named_modules(model: nn.Module) -> Iterator[list[str]]:
 
             def enter(*_: object, entered: str = name) -> None:
                 running.append(entered)
+                if full_precision_only and torch.is_autocast_enabled("cpu"):
+                    raise NotImplementedError("autocast on the meta device")
 
             handles.append(module.register_forward_pre_hook(enter))
             handles.append(module.register_forward_hook(leave, always_call=True))
@@ -209,17 +224,6 @@ def _named_modules(model: nn.Module) -> Iterator[list[str]]:
     finally:
         for handle in handles:
             handle.remove()
-
-
-@contextmanager
-def _fastpath_off() -> Iterator[None]:
-    """Fused attention hides its matrix products; run it in parts."""
-    enabled = torch.backends.mha.get_fastpath_enabled()
-    torch.backends.mha.set_fastpath_enabled(False)
-    try:
-        yield
-    finally:
-        torch.backends.mha.set_fastpath_enabled(enabled)
 
 
 def _stored_tensors(labels: Labels, model: nn.Module) -> tuple[StoredTensor, ...]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -51,6 +51,25 @@ class Heads:
     width: int
 
 
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class Later:
+    """A parameter that meets different channels at one position; decided at the end of the run.
+
+    Attributes:
+        result: Labels of the channels.
+        wide: The parameter's labels in the same shape.
+        layer: The parameter's labels in its own shape.
+        axes: Axes of the result along which the parameter extends.
+        reason: Why the parameter's axis is frozen if no channels are left along it.
+    """
+
+    result: Tensor
+    wide: Tensor
+    layer: Tensor
+    axes: list[int]
+    reason: str
+
+
 class Labels:
     """Hands out labels, and collects ties, freezes, roles and shapes to keep during one run."""
 
@@ -68,6 +87,9 @@ class Labels:
         self.parts: list[Tensor] = []
         self.whole: list[tuple[Tensor, tuple[int, ...], str]] = []
         self.heads: list[Heads] = []
+        self.later: list[Later] = []
+        self.mixed: list[tuple[Tensor, tuple[int, ...]]] = []
+        self._squares: dict[int, Tensor] = {}
         self._root = torch.arange(_CAPACITY)
         self._frozen = torch.zeros(_CAPACITY, dtype=torch.bool)
         self._blocks: dict[tuple[str, int], Axis] = {}
@@ -76,6 +98,7 @@ class Labels:
         # Labels by identity; the tensors are kept so that an identity is not given out twice.
         self._of: dict[int, tuple[Tensor, Tensor]] = {}
         self._layers: dict[int, tuple[Tensor, tuple[Tensor, ...]]] = {}
+        self._awaited: dict[int, tuple[Tensor, Callable[[], Tensor]]] = {}
 
     # -- labels of tensors -------------------------------------------------------------------
 
@@ -114,6 +137,9 @@ class Labels:
 
     def get(self, tensor: Tensor) -> Tensor | None:
         """Labels of an activation, or None if no position of it belongs to a channel."""
+        awaited = self._awaited.pop(id(tensor), None)
+        if awaited is not None:
+            self.put(tensor, awaited[1]())
         entry = self._of.get(id(tensor))
         return None if entry is None else entry[1]
 
@@ -125,6 +151,13 @@ class Labels:
             if labels.shape != tensor.shape:
                 raise ValueError(f"labels of shape {labels.shape} for {tensor.shape}")
             self._of[id(tensor)] = (tensor, thin(labels))
+
+    def put_when_read(self, tensor: Tensor, labels: Callable[[], Tensor]) -> None:
+        """Attach labels that are found, with the ties this takes, once something reads the tensor.
+
+        What is computed and dropped, as averaged weights of attention often are, ties nothing.
+        """
+        self._awaited[id(tensor)] = (tensor, labels)
 
     def layers(self, tensor: Tensor) -> tuple[Tensor, ...] | None:
         """Labels of a parameter's axes in a tensor made of parameters alone, each of its shape.
@@ -188,12 +221,18 @@ class Labels:
                 self.bindings.setdefault(label, reason)
 
     def tie_along(self, labels: Tensor, axes: Sequence[int], reason: str) -> Tensor:
-        """Tie all positions along the axes; the labels with these axes reduced to length 1."""
+        """Tie all positions along the axes; the labels with these axes reduced to length 1.
+
+        Channels that would be tied to positions of fixed number are frozen.
+        """
         first = labels
         for axis in axes:
             first = first.narrow(axis, 0, 1)
         if self.constant_along(labels, axes) is None:
             self.tie(labels, first, reason)
+            (small,) = compact(labels)
+            held = (small == FIXED).any(dim=tuple(axes), keepdim=True)
+            self.freeze(torch.where(held, small, FIXED), reason)
         return first
 
     def constant_along(self, labels: Tensor, axes: Sequence[int]) -> Tensor | None:
@@ -233,12 +272,32 @@ class Labels:
 
     def is_frozen(self, labels: Tensor) -> bool:
         """Whether every channel among the labels is frozen already."""
-        classes = self.classes(compact(labels)[0])
-        return bool((self._frozen[classes] | (classes == FIXED)).all())
+        return not bool(self.movable(compact(labels)[0]).any())
 
-    def mark_inexact(self, labels: Tensor) -> None:
-        """Removing one of these channels changes what is computed from the others."""
-        self.inexact.update(torch.unique(compact(labels)[0]).tolist())
+    def is_one_unit(self, labels: Tensor) -> bool:
+        """Whether all positions belong to one and the same unit."""
+        classes = torch.unique(self.classes(compact(labels)[0]))
+        return len(classes) == 1 and int(classes) != FIXED
+
+    def movable(self, labels: Tensor) -> Tensor:
+        """Where the labels are those of channels that nothing has frozen so far."""
+        classes = self.classes(labels)
+        return (classes != FIXED) & ~self._frozen[classes]
+
+    def mark_mixed(self, labels: Tensor, axes: Sequence[int]) -> None:
+        """Removing one of the channels along the axes changes what is computed from the others.
+
+        Channels that are one unit by the end of the run are not meant.
+        """
+        self.mixed.append((labels, tuple(axes)))
+
+    def mark_square(self, tensor: Tensor) -> None:
+        """Remember that a tensor is a square; its mean is that of a root-mean-square norm."""
+        self._squares[id(tensor)] = tensor
+
+    def is_square(self, tensor: Tensor) -> bool:
+        """Whether `mark_square` was called with this tensor."""
+        return id(tensor) in self._squares
 
     def use(self, name: str, macs: int) -> None:
         """Count multiply-adds in which a stored tensor takes part, all its elements together."""

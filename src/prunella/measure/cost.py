@@ -8,6 +8,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from prunella.core.errors import InputError
 from prunella.core.inputs import Inputs
+from prunella.core.modes import attention_in_parts
 from prunella.core.types import Cost
 from prunella.ops import NEEDS_VALUES, Tensors, evaluation_copy, standing, without_values
 
@@ -43,7 +44,7 @@ def cost(model: nn.Module, example_inputs: object) -> Cost:
 def _macs(model: nn.Module, inputs: Inputs, tensors: Tensors) -> int:
     copied, moved = evaluation_copy(model, inputs, tensors=tensors)
     counter = FlopCounterMode(display=False)
-    with torch.no_grad(), standing(tensors), counter:
+    with torch.no_grad(), attention_in_parts(), standing(tensors), counter:
         try:
             copied(*moved.args, **moved.kwargs)
         except NEEDS_VALUES:

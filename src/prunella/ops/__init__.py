@@ -10,13 +10,17 @@ from prunella.ops.fakes import (
     standing,
     without_values,
 )
+from prunella.ops.plain import PlainCall, plain_calls
 from prunella.ops.shapes import result_on_meta
 from prunella.ops.storage import StoredTensors, View
+from prunella.ops.watching import CallWatcher
 from prunella.ops.windows import windows
 
 __all__ = [
     "NEEDS_VALUES",
+    "CallWatcher",
     "Contraction",
+    "PlainCall",
     "Stand",
     "StoredTensors",
     "Tensors",
@@ -24,6 +28,7 @@ __all__ = [
     "contraction_of",
     "empty_containers",
     "evaluation_copy",
+    "plain_calls",
     "result_on_meta",
     "standing",
     "windows",

@@ -29,6 +29,7 @@ class Contraction:
         dilation: Distance of neighbouring kernel entries.
         groups: Independent blocks of channels; 1 for a matrix product.
         transposed: Whether this is a transposed convolution.
+        output_padding: Positions added at one end of each axis of a transposed one's output.
     """
 
     name: str
@@ -45,6 +46,7 @@ class Contraction:
     dilation: tuple[int, ...] = ()
     groups: int = 1
     transposed: bool = False
+    output_padding: tuple[int, ...] = ()
 
 
 def contraction_of(func: Any, args: tuple[Any, ...], stored: StoredTensors) -> Contraction | None:
@@ -60,7 +62,7 @@ def contraction_of(func: Any, args: tuple[Any, ...], stored: StoredTensors) -> C
 
 
 def _convolution(args: tuple[Any, ...], stored: StoredTensors) -> Contraction | None:
-    inputs, weight, bias, stride, padding, dilation, transposed, _, groups = args
+    inputs, weight, bias, stride, padding, dilation, transposed, extra, groups = args
     view = stored.locate(weight)
     if view is None or stored.holds(inputs):
         return None
@@ -83,6 +85,7 @@ def _convolution(args: tuple[Any, ...], stored: StoredTensors) -> Contraction | 
         dilation=_each(dilation, spatial),
         groups=groups,
         transposed=transposed,
+        output_padding=_each(extra, spatial),
     )
 
 

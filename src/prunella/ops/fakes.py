@@ -75,7 +75,7 @@ def standing(tensors: Tensors, *, quick: bool = True) -> AbstractContextManager[
     stack = ExitStack()
     stack.enter_context(torch.device("meta"))
     if quick:
-        stack.enter_context(ShapesOnly())  # type: ignore[no-untyped-call]
+        stack.enter_context(ShapesOnly())
     return stack
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Protocol, final
 
@@ -27,7 +27,7 @@ from prunella.retrain import Checkpoint, Recipe, fit
 from prunella.select import method as method_named
 from prunella.sensitivity import check_weights, sensitivities
 from prunella.terminal import progress_for_people
-from prunella.tracing import trace, without_groups
+from prunella.tracing import Pattern, trace, without_groups
 
 DEFAULT_RECIPE = Recipe(epochs=5, learning_rate=0.01)
 
@@ -86,6 +86,8 @@ def prune(
     retraining: Iterable[object] | None = None,
     recipe: Recipe = DEFAULT_RECIPE,
     example_inputs: object = None,
+    include: Sequence[Pattern] = (),
+    exclude: Sequence[Pattern] = (),
     method: str = "pfp",
     multiple: int = 1,
     latency_batches: tuple[int, ...] = (),
@@ -115,6 +117,8 @@ def prune(
             samples. Labels are not used: the original is the teacher.
         recipe: How to retrain; `Recipe(epochs=0)` to leave it out.
         example_inputs: For tracing; by default the first calibration sample.
+        include: If given, only channels of these modules may be removed; see `trace`.
+        exclude: Modules whose channels all stay.
         method: A registered method.
         multiple: Keep multiples of this many channels; 8 suits CPUs.
         latency_batches: Batch sizes to measure run times at; none by default.
@@ -142,7 +146,7 @@ def prune(
     check_weights(model)
     examples = example_inputs if example_inputs is not None else first_sample(calibration)
     on_stage("tracing the network")
-    graph = trace(model, examples)
+    graph = trace(model, examples, include=include, exclude=exclude)
     require_prunable(graph)
     on_stage("scoring the channels")
     scores = _scores(model, graph, calibration, method, kept, bars)

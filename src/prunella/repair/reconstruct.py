@@ -21,12 +21,11 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
 
-from prunella.core.modes import evaluating
+from prunella.core.modes import attention_in_parts, evaluating
 from prunella.core.positions import complement, removed_positions
 from prunella.core.types import ChannelGraph
-from prunella.ops import Contraction, StoredTensors, contraction_of, windows
+from prunella.ops import CallWatcher, Contraction, StoredTensors, contraction_of, windows
 
 RIDGE = 1e-4
 _ROWS = 1 << 15  # equations for each consumer: many times the unknowns of common layers
@@ -70,11 +69,11 @@ def reconstruct(
     }
     device = next(original.parameters()).device
     targets = _Targets(original, wanted, removed, generator)
-    with evaluating(original), targets:
+    with evaluating(original), attention_in_parts(), targets:
         original(inputs.to(device))
     once = {name: found for name, found in targets.found.items() if found is not None}
     solver = _Solver(small, once, ridge)
-    with evaluating(small), solver:
+    with evaluating(small), attention_in_parts(), solver:
         small(inputs.to(device))
     return tuple(solver.solved)
 
@@ -92,7 +91,7 @@ class _Rows:
     values: Tensor
 
 
-class _Targets(TorchDispatchMode):
+class _Targets(CallWatcher):
     """Notes the original's pre-activations at random rows."""
 
     def __init__(
@@ -102,26 +101,21 @@ class _Targets(TorchDispatchMode):
         removed: Mapping[str, Mapping[int, Tensor]],
         generator: torch.Generator,
     ) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()
         self.stored = StoredTensors(model)
         self.wanted = wanted
         self.removed = removed
         self.generator = generator
         self.found: dict[str, _Rows | None] = {}
 
-    def __torch_dispatch__(
-        self,
-        func: Any,
-        types: Sequence[type],
-        args: tuple[Any, ...] = (),
-        kwargs: dict[str, Any] | None = None,
-    ) -> Any:
-        del types
-        out = func(*args, **(kwargs or {}))
+    def answer(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        out = func(*args, **kwargs)
         call = contraction_of(func, args, self.stored)
         if call is not None and call.name in self.wanted:
             again = call.name in self.found
-            self.found[call.name] = None if again or _unsupported(call) else self._rows(call, out)
+            self.found[call.name] = (
+                None if again or _unsupported(call, self.stored) else self._rows(call, out)
+            )
         return out
 
     def _rows(self, call: Contraction, out: Tensor) -> _Rows:
@@ -135,34 +129,28 @@ class _Targets(TorchDispatchMode):
         return _Rows(index=index, values=values)
 
 
-class _Solver(TorchDispatchMode):
+class _Solver(CallWatcher):
     """Solves each consumer right before it runs, so that what follows sees it repaired."""
 
     def __init__(self, model: nn.Module, targets: dict[str, _Rows], ridge: float) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()
         self.stored = StoredTensors(model)
         self.targets = targets
         self.ridge = ridge
         self.solved: list[str] = []
 
-    def __torch_dispatch__(
-        self,
-        func: Any,
-        types: Sequence[type],
-        args: tuple[Any, ...] = (),
-        kwargs: dict[str, Any] | None = None,
-    ) -> Any:
-        del types
+    def answer(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         call = contraction_of(func, args, self.stored)
         if call is not None and call.name in self.targets:
             self._solve(call, self.targets[call.name])
             self.solved.append(call.name)
-        return func(*args, **(kwargs or {}))
+        return func(*args, **kwargs)
 
     def _solve(self, call: Contraction, target: _Rows) -> None:
         weight = self.stored.tensors[call.name]
         rows = _input_rows(call, target.index).double()
-        before = weight.detach().reshape(len(weight), -1).double().t()
+        by_output = weight.detach().movedim(call.out_axis, 0)
+        before = by_output.flatten(1).double().t()
         if call.bias is not None:
             rows = torch.cat([rows, rows.new_ones(len(rows), 1)], dim=1)
             before = torch.cat([before, call.bias.detach().double()[None]])
@@ -170,7 +158,7 @@ class _Solver(TorchDispatchMode):
         if call.bias is not None:
             call.bias.copy_(solution[-1])
             solution = solution[:-1]
-        weight.copy_(solution.t().reshape(weight.shape))
+        weight.copy_(solution.t().reshape(by_output.shape).movedim(0, call.out_axis))
 
 
 def ridge_towards(
@@ -193,8 +181,10 @@ def ridge_towards(
     return torch.cholesky_solve(right, torch.linalg.cholesky(gram))
 
 
-def _unsupported(call: Contraction) -> bool:
-    return call.groups != 1 or call.transposed
+def _unsupported(call: Contraction, stored: StoredTensors) -> bool:
+    """Grouped, transposed, or with a part of a weight only."""
+    part = call.weight.numel() != stored.tensors[call.name].numel()
+    return call.groups != 1 or call.transposed or part
 
 
 def _random_rows(

@@ -8,15 +8,15 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
 
-from prunella.core.batches import split_batch
+from prunella.core.batches import inputs_of
 from prunella.core.errors import DataError, InputError
-from prunella.core.modes import evaluating, full_precision
+from prunella.core.inputs import Inputs
+from prunella.core.modes import attention_in_parts, evaluating, full_precision
 from prunella.core.progress import Progress, length, silent
 from prunella.core.samples import SampleIds
 from prunella.core.types import ChannelGraph, ChannelGroup, ChannelScores, Member
-from prunella.ops import Contraction, StoredTensors, contraction_of
+from prunella.ops import CallWatcher, Contraction, StoredTensors, contraction_of
 from prunella.sensitivity.kernels import sums_per_sample, unit_sensitivities
 
 MICRO_BATCH = 8
@@ -38,7 +38,8 @@ def sensitivities(
     Args:
         model: Untouched; run in evaluation mode on the device of its parameters.
         graph: Made by `trace` from this model.
-        loader: Yields inputs (N, ...), or pairs of inputs and labels; labels are not used.
+        loader: Yields inputs (N, ...), dictionaries of keyword arguments, or pairs of either and
+            labels; labels are not used.
         progress: Reports batches.
 
     Returns:
@@ -52,20 +53,17 @@ def sensitivities(
     watcher = _Watcher(model, graph)
     seen: list[SampleIds] = []
     device = next(model.parameters()).device
-    with evaluating(model), full_precision(device):
+    with evaluating(model), full_precision(device), attention_in_parts():
         for batch in progress(loader, description="sensitivities", total=length(loader)):
-            inputs = split_batch(batch).inputs
-            if len(inputs) == 0:
+            inputs = inputs_of(batch)
+            tensors = _tensors(inputs)
+            if len(tensors[0]) == 0:
                 continue
-            if inputs.dtype.is_floating_point and not bool(torch.isfinite(inputs).all()):
-                raise DataError(
-                    f"calibration samples hold NaN or infinite values (batch of shape "
-                    f"{tuple(inputs.shape)}); remove or repair these samples."
-                )
-            seen.append(SampleIds.of(inputs))
-            for block in _blocks(inputs.to(device)):
+            _check_finite(tensors)
+            seen.append(SampleIds.of(*tensors))
+            for block in _blocks(inputs, len(tensors[0]), device):
                 with watcher:
-                    model(block)
+                    model(*block.args, **block.kwargs)
     if not seen:
         raise DataError("the calibration loader is empty; expected at least one sample.")
     watcher.require_complete()
@@ -106,20 +104,37 @@ def check_weights(model: nn.Module) -> None:
             )
 
 
-def _blocks(inputs: Tensor) -> Iterator[Tensor]:
+def _tensors(inputs: Inputs) -> list[Tensor]:
+    """The tensors of a batch, those of a dictionary in the order of their names."""
+    named = [inputs.kwargs[name] for name in sorted(inputs.kwargs)]
+    return [value for value in (*inputs.args, *named) if isinstance(value, Tensor)]
+
+
+def _check_finite(tensors: Sequence[Tensor]) -> None:
+    for tensor in tensors:
+        if tensor.dtype.is_floating_point and not bool(torch.isfinite(tensor).all()):
+            raise DataError(
+                f"calibration samples hold NaN or infinite values (batch of shape "
+                f"{tuple(tensor.shape)}); remove or repair these samples."
+            )
+
+
+def _blocks(inputs: Inputs, count: int, device: torch.device) -> Iterator[Inputs]:
     """Blocks of exactly MICRO_BATCH samples; the last repeats its last sample."""
-    for block in inputs.split(MICRO_BATCH):
-        missing = MICRO_BATCH - len(block)
-        if missing:
-            block = torch.cat([block, block[-1:].expand(missing, *block.shape[1:])])
-        yield block
+    for start in range(0, count, MICRO_BATCH):
+        rows = torch.arange(start, start + MICRO_BATCH).clamp(max=count - 1)
+
+        def chosen(tensor: Tensor, rows: Tensor = rows) -> Tensor:
+            return tensor.index_select(0, rows.to(tensor.device)).to(device)
+
+        yield inputs.map(chosen)
 
 
-class _Watcher(TorchDispatchMode):
+class _Watcher(CallWatcher):
     """Hands each call with a consumer's weight to the kernel, and keeps the maxima."""
 
     def __init__(self, model: nn.Module, graph: ChannelGraph) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()
         self.stored = StoredTensors(model)
         self.consumers: dict[tuple[str, int], list[tuple[ChannelGroup, Member]]] = defaultdict(list)
         self.best: dict[str, Tensor] = {}
@@ -132,18 +147,11 @@ class _Watcher(TorchDispatchMode):
                 if member.role == "consumer":
                     self.consumers[member.tensor, member.axis].append((group, member))
 
-    def __torch_dispatch__(
-        self,
-        func: Any,
-        types: Sequence[type],
-        args: tuple[Any, ...] = (),
-        kwargs: dict[str, Any] | None = None,
-    ) -> Any:
-        del types
+    def answer(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         call = contraction_of(func, args, self.stored)
         if call is not None:
             self._score(call)
-        return func(*args, **(kwargs or {}))
+        return func(*args, **kwargs)
 
     def _score(self, call: Contraction) -> None:
         watched = self.consumers.get((call.name, call.in_axis), ())
@@ -153,11 +161,6 @@ class _Watcher(TorchDispatchMode):
                 "weights before it are out of range. Check the samples' scale and the network."
             )
         for group, member in watched:
-            if call.groups != 1 or call.transposed:
-                raise InputError(
-                    f"{call.name!r}: sensitivities of grouped or transposed convolutions are not "
-                    f"supported; exclude the group {group.name!r}."
-                )
             found = unit_sensitivities(call, member.indices)
             self.best[group.name] = torch.maximum(self.best[group.name], found)
             # eta counts every consumer's sums once, not once for each block of samples.

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from prunella.ops import Contraction, windows
+from prunella.ops import Contraction, PlainCall, plain_calls, windows
 
 _CACHE_ELEMENTS = 1 << 18  # products held at once: 1 MiB of float32 stays in a core's cache
 _PATCH_ELEMENTS = 1 << 25  # unfolded inputs held at once: 128 MiB of float32
@@ -48,16 +48,33 @@ def unit_sensitivities(
     few at a time and products are formed block by block.
     """
     best = torch.zeros(len(units), device=call.inputs.device)
-    for patches in _unfolded(call):
-        best = torch.maximum(best, _largest_shares(patches, units.to(best.device)))
+    units = units.to(best.device)
+    for part in plain_calls(call):
+        read, places = _places(units, part)
+        for patches in _unfolded(part.call) if len(read) else ():
+            shares = _largest_shares(patches, places)
+            best[read] = torch.maximum(best[read], shares)
     return best
+
+
+def _places(units: Tensor, part: PlainCall) -> tuple[Tensor, Tensor]:
+    """Which units a part of a call reads, (read,), and their places among its inputs, (read, k)."""
+    places = units - part.first
+    inside = (places >= 0) & (places < part.size)
+    counts = inside.sum(dim=1)
+    read = counts.nonzero().reshape(-1)
+    if len(read) == 0:
+        return read, places[:0]
+    # Units of one group own equally many positions of every part that reads them.
+    return read, places[read][inside[read]].reshape(len(read), -1)
 
 
 def sums_per_sample(call: Contraction, samples: int) -> int:
     """Number of (output, position, sign) sums the consumer forms for one of `samples` samples."""
     if call.spatial == 0:
         return 2 * call.weight.shape[1] * max(1, len(call.inputs) // samples)
-    return 2 * call.weight.shape[0] * _positions(call)
+    parts = [part.call for part in plain_calls(call)]
+    return sum(2 * part.weight.shape[0] * _positions(part) for part in parts)
 
 
 def _positions(call: Contraction) -> int:

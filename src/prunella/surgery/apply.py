@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import copy
-from collections.abc import Mapping
-from typing import cast
+from collections.abc import Mapping, Sequence
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensor
+from torch.overrides import TorchFunctionMode
 
 from prunella.core.errors import InputError
 from prunella.core.positions import complement, removed_positions, shape_without
@@ -33,23 +34,30 @@ def cut(
     """
     check_architecture(model, graph)
     # What `deepcopy` finds here by identity it takes as the copy, so ties and names survive.
-    replaced = _shared_fakes(model) | empty_containers(model)
+    replaced = empty_containers(model)
     for name, axes in removed_positions(graph, kept).items():
         tensor = _get(model, name)
         replaced[id(tensor)] = without(tensor, axes)
-    small = copy.deepcopy(model, replaced)
+    with _SharedFakes():
+        small = copy.deepcopy(model, replaced)
     refresh_attributes(small, graph, kept)
     return small
 
 
-def _shared_fakes(model: nn.Module) -> dict[int, object]:
+class _SharedFakes(TorchFunctionMode):
     """Fake tensors hold nothing that would need a copy, and their mode must stay the same one."""
-    shared: dict[int, object] = {}
-    for tensor in (*model.parameters(), *model.buffers()):
-        if isinstance(tensor, FakeTensor):
-            shared[id(tensor)] = tensor
-            shared[id(tensor.fake_mode)] = tensor.fake_mode
-    return shared
+
+    def __torch_function__(
+        self,
+        func: Any,
+        types: Sequence[type],
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
+        del types
+        if func is torch.Tensor.__deepcopy__ and isinstance(args[0], FakeTensor):
+            return args[1].get(id(args[0]), args[0])
+        return func(*args, **(kwargs or {}))
 
 
 def without(

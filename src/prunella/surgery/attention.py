@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import final
 
 import torch
@@ -14,9 +15,9 @@ class SlimMultiheadAttention(nn.MultiheadAttention):
     """What is left of `torch.nn.MultiheadAttention` after some of its heads were removed.
 
     Parameters have the names they had, with fewer rows for queries, keys and values and fewer
-    columns of the output projection. `embed_dim` is the width of inputs and outputs as before;
-    all heads together are `num_heads * head_dim` wide. Made by `Plan.apply` and `load`, never by
-    its constructor.
+    columns of the output projection. `embed_dim` is the width of the queries it reads; all heads
+    together are `num_heads * head_dim` wide, and what it makes is as wide as `out_proj` says. Made
+    by `Plan.apply` and `load`, never by its constructor.
     """
 
     def forward(
@@ -51,7 +52,7 @@ class SlimMultiheadAttention(nn.MultiheadAttention):
     def _heads(self, inputs: Tensor, part: int) -> Tensor:
         """Queries (0), keys (1) or values (2) of all heads; (N, heads, length, head_dim)."""
         width = self.num_heads * self.head_dim
-        if self.in_proj_weight is not None:
+        if self.in_proj_weight is not None:  # one matrix for all three
             weight = self.in_proj_weight[part * width : (part + 1) * width]
         else:
             weight = (self.q_proj_weight, self.k_proj_weight, self.v_proj_weight)[part]
@@ -90,6 +91,33 @@ class SlimMultiheadAttention(nn.MultiheadAttention):
         weights = torch.softmax(scores if mask is None else scores + mask, dim=-1)
         weights = F.dropout(weights, dropout, self.training)
         return weights @ value, weights
+
+
+def make_slim(module: nn.MultiheadAttention) -> None:
+    """Give a module the code that does not take all heads together to be as wide as its inputs.
+
+    Not one with entries of its own beside the keys and values, which that code does not know.
+    """
+    if module.bias_k is None and not module.add_zero_attn:
+        module.__class__ = SlimMultiheadAttention
+        # Keeps encoder layers from a fused form of their own that takes the widths for granted.
+        module._qkv_same_embed_dim = False
+
+
+def with_own_attention(model: nn.Module) -> nn.Module:
+    """The model on the same tensors, with attention whose code can be read head by head.
+
+    The original spreads a mask of padding over all heads, so that their number seems fixed.
+    """
+    kinds = {type(module) for module in model.modules()}
+    if nn.MultiheadAttention not in kinds:
+        return model
+    shared: dict[int, object] = {id(t): t for t in (*model.parameters(), *model.buffers())}
+    own = copy.deepcopy(model, shared)
+    for module in own.modules():
+        if type(module) is nn.MultiheadAttention:
+            make_slim(module)
+    return own
 
 
 def _as_addend(mask: Tensor, like: Tensor) -> Tensor:

@@ -11,7 +11,13 @@ from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.conv import _ConvNd
 
 from prunella.core.types import ChannelGraph, ChannelGroup
-from prunella.surgery.attention import SlimMultiheadAttention
+from prunella.surgery.attention import make_slim
+from prunella.surgery.tokens import (
+    SlimBeitAttention,
+    SlimCosineWindowAttention,
+    SlimEvaAttention,
+)
+from prunella.surgery.windows import SlimShiftedWindowAttention
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,13 +34,16 @@ class _Facts:
 
 
 M = TypeVar("M", bound=nn.Module)
-_REFRESH: list[tuple[type[nn.Module], Callable[[Any, _Facts], None]]] = []
+_REFRESH: list[tuple[type[nn.Module] | str, Callable[[Any, _Facts], None]]] = []
 
 
 def refreshes(
-    kind: type[M],
+    kind: type[M] | str,
 ) -> Callable[[Callable[[M, _Facts], None]], Callable[[M, _Facts], None]]:
-    """Register how the attributes of one kind of module follow from its tensors."""
+    """Register how the attributes of one kind of module follow from its tensors.
+
+    A class of a package that is not imported here is given by its dotted name.
+    """
 
     def register(function: Callable[[M, _Facts], None]) -> Callable[[M, _Facts], None]:
         _REFRESH.append((kind, function))
@@ -61,8 +70,18 @@ def refresh_attributes(
     for path, module in model.named_modules():
         facts = _Facts(path=path, carried=carried)
         for kind, function in _REFRESH:
-            if isinstance(module, kind):
+            if _is_a(module, kind):
                 function(module, facts)
+
+
+def _is_a(module: nn.Module, kind: type[nn.Module] | str) -> bool:
+    if not isinstance(kind, str):
+        return isinstance(module, kind)
+    return _dotted(module) == kind
+
+
+def _dotted(module: nn.Module) -> str:
+    return f"{type(module).__module__}.{type(module).__qualname__}"
 
 
 def count_heads(module: nn.Module, group: ChannelGroup, kept: int) -> None:
@@ -90,6 +109,7 @@ _WIDTHS = frozenset(
         "inner_size",
         "out_dim",
         "proj_dim",
+        "split_size",
         "val_attn_dim",
     }
 )
@@ -140,6 +160,12 @@ def _layer_norm(module: nn.LayerNorm, _: _Facts) -> None:
         module.normalized_shape = tuple(module.weight.shape)
 
 
+@refreshes(nn.RMSNorm)
+def _rms_norm(module: nn.RMSNorm, _: _Facts) -> None:
+    if module.weight is not None:
+        module.normalized_shape = tuple(module.weight.shape)
+
+
 @refreshes(nn.PReLU)
 def _prelu(module: nn.PReLU, _: _Facts) -> None:
     module.num_parameters = len(module.weight)
@@ -149,7 +175,51 @@ def _prelu(module: nn.PReLU, _: _Facts) -> None:
 def _multihead_attention(module: nn.MultiheadAttention, _: _Facts) -> None:
     weight = module.q_proj_weight if module.in_proj_weight is None else module.in_proj_weight
     rows = len(weight) // (1 if module.in_proj_weight is None else 3)
-    if rows != module.embed_dim:
+    made = module.out_proj.weight.shape[0]
+    if {rows, weight.shape[1], made} == {module.embed_dim}:
+        return
+    module.embed_dim = weight.shape[1]
+    if module.in_proj_weight is None:
+        module.kdim, module.vdim = module.k_proj_weight.shape[1], module.v_proj_weight.shape[1]
+    else:
+        module.kdim = module.vdim = module.embed_dim
+    if {rows, made} != {module.embed_dim}:
         # The original's forward takes it for granted that all heads together are as wide as
-        # what it reads; this one does not.
-        module.__class__ = SlimMultiheadAttention
+        # what it reads and what it makes; this one does not.
+        make_slim(module)
+
+
+@refreshes("transformers.pytorch_utils.Conv1D")
+def _transposed_linear(module: nn.Module, _: _Facts) -> None:
+    """A linear layer that stores its weight as (in, out)."""
+    attributes = cast("Any", module)
+    attributes.nx, attributes.nf = attributes.weight.shape
+
+
+@refreshes("torchvision.models.vision_transformer.VisionTransformer")
+def _vision_transformer(module: nn.Module, _: _Facts) -> None:
+    attributes = cast("Any", module)
+    attributes.hidden_dim = len(attributes.conv_proj.weight)
+
+
+# Their code derives the width of a head, or of all heads together, from the width of what they
+# read. `qkv` is their projection, `q_proj` where there is one for each part.
+_SLIM_FORMS: dict[str, type[nn.Module]] = {
+    "timm.models.beit.Attention": SlimBeitAttention,
+    "timm.models.eva.EvaAttention": SlimEvaAttention,
+    "timm.models.swin_transformer_v2.WindowAttention": SlimCosineWindowAttention,
+    "torchvision.models.swin_transformer.ShiftedWindowAttention": SlimShiftedWindowAttention,
+    "torchvision.models.swin_transformer.ShiftedWindowAttentionV2": SlimShiftedWindowAttention,
+}
+
+
+def _slim_form(module: nn.Module, _: _Facts) -> None:
+    parts = cast("Any", module)
+    fused = parts.qkv is not None
+    made, read = (parts.qkv if fused else parts.q_proj).weight.shape
+    if made != read * (3 if fused else 1):
+        module.__class__ = _SLIM_FORMS[_dotted(module)]
+
+
+for _name in _SLIM_FORMS:
+    refreshes(_name)(_slim_form)

@@ -14,6 +14,7 @@ from prunella.core.inputs import Inputs, tensors_in
 from prunella.core.modes import evaluating, full_precision
 from prunella.core.types import ChannelGraph
 from prunella.surgery.apply import cut, masked
+from prunella.surgery.config import follow_config
 
 TOLERANCE = 1e-4
 _PROBES = 3
@@ -42,7 +43,7 @@ def verified_cut(
     Returns:
         The small model, and the largest relative difference found; NaN on the meta device, where
         nothing can be compared. Groups that are not `exact` are left whole in the comparison; for
-        them only that the small model runs is checked.
+        them only that the small model runs is checked. See `follow_config` for its `config`.
 
     Raises:
         SurgeryError: the two differ or the small model cannot be run; names the group at fault.
@@ -50,6 +51,7 @@ def verified_cut(
     """
     small = cut(model, graph, kept)
     if next(model.parameters()).is_meta:
+        follow_config(model, small)
         return small, math.nan
     probes = _probes(graph, next(model.parameters()).device)
     try:
@@ -71,6 +73,7 @@ def verified_cut(
             f"(relative; at most {tolerance:g} is accepted); {words}",
             group=group,
         )
+    follow_config(model, small)
     return small, difference
 
 

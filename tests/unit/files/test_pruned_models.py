@@ -18,7 +18,8 @@ import prunella
 from prunella.core.errors import FileError, InputError
 from prunella.files import atomic
 from prunella.files import weights as weight_files
-from prunella.files.models import load_plan
+from prunella.files.models import FORMAT_VERSION, load_plan
+from prunella.files.plans import SCHEMA_VERSION
 
 FACTORIES = textwrap.dedent(
     """
@@ -283,7 +284,7 @@ def changes():
     group = ("graph", "groups", 1)
     member = (*group, "members", 0)
     return {
-        "next schema": at("schema_version", value=2),
+        "next schema": at("schema_version", value=SCHEMA_VERSION + 1),
         "no schema": at("schema_version", value=KeyError),
         "no kept": at("kept", value=KeyError),
         "no graph": at("graph", value=KeyError),
@@ -336,7 +337,9 @@ def test_tampered_header(saved, name):
         prunella.load(path, mlp())
     assert str(path) in str(caught.value)
     if name.startswith("next"):
-        assert "version 2, this prunella reads 1; update prunella" in str(caught.value)
+        newest = SCHEMA_VERSION if name == "next schema" else FORMAT_VERSION
+        assert f"version {newest + 1}, this prunella reads {newest}" in str(caught.value)
+        assert "update prunella" in str(caught.value)
 
 
 def test_tensors_that_do_not_fit_the_plan(saved):

@@ -338,3 +338,40 @@ def test_calibration_without_labels(trained, sets):
     assert all(
         a.loss != b.loss for a, b in itertools.pairwise(result.training)
     )  # something was learnt
+
+
+class DividedByWidth(nn.Module):
+    """Runs at any width of `a`, but computes something else: only the comparison can find it."""
+
+    def __init__(self):
+        super().__init__()
+        self.a = nn.Conv2d(1, 8, 3, padding=1)
+        self.b = nn.Conv2d(8, 12, 3, padding=1)
+        self.head = nn.Linear(12, CLASSES)
+
+    def forward(self, x):
+        y = self.a(x).relu()
+        y = self.b(y / y.shape[1]).relu()
+        return self.head(y.mean((2, 3)))
+
+
+def test_a_group_whose_cut_is_not_faithful_stays_whole(sets):
+    torch.manual_seed(0)
+    model = DividedByWidth().eval()
+    graph = prunella.trace(model, torch.randn(1, 1, 6, 6))
+    assert [group.name for group in graph.prunable] == ["a", "b"]  # the trial sees shapes only
+    with pytest.raises(prunella.SurgeryError, match="group 'a' differs by itself") as caught:
+        prunella.Plan.from_kept(graph, {"a": [0, 1], "b": [0, 1]}).apply(model)
+    assert caught.value.group == "a"
+    found = prunella.prune(
+        model,
+        loader(sets["calibration"]),
+        budget=prunella.Params(0.3),
+        recipe=prunella.Recipe(epochs=0),
+        seed=0,
+    )
+    assert "does not compute what the masked original" in found.plan.graph.group("a").reason
+    assert found.model.a.out_channels == 8
+    assert found.model.b.out_channels < 12
+    assert found.plan.achieved.params <= 0.3 * found.plan.original.params
+    assert found.difference <= 1e-4

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 import prunella
 from prunella.core.errors import InputError, SurgeryError
+from prunella.graph import labelled_run
 from prunella.surgery import masked, verified_cut
 from prunella.surgery import verify as verification
 
@@ -304,15 +305,32 @@ def test_masked_equals_zeros_at_the_consumers_inputs():
 # -- refusals ------------------------------------------------------------------------------------
 
 
-def test_constant_in_forward_names_the_group_and_changes_nothing():
-    model = Net(
+def with_a_constant():
+    """A size in `forward` that depends on the width of `b`."""
+    return Net(
         lambda m, x: m.last(F.relu(m.b(F.relu(m.a(x)))).view(-1, 6 * 6 * 6)),
         a=nn.Conv2d(3, 8, 1),
         b=nn.Conv2d(8, 6, 3),
         last=nn.Linear(6 * 36, 3),
     )
-    state = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+
+
+def test_constant_in_forward_freezes_its_group_and_no_other():
+    model = with_a_constant()
     graph = prunella.trace(model, IMAGE)
+    assert [group.name for group in graph.prunable] == ["a"]
+    reason = graph.group("b").reason
+    assert reason.startswith("a size written in the code of the model (test_cut.py:")
+    assert "cannot follow a cut" in reason
+    _, small = halved(model, IMAGE)
+    assert (small.a.out_channels, small.b.out_channels) == (4, 6)
+
+
+def test_a_cut_that_does_not_run_names_the_group_and_changes_nothing():
+    """What the trial cut of `trace` prevents: the labelled run alone cannot see the constant."""
+    model = with_a_constant()
+    state = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    graph = labelled_run.trace(model, IMAGE)
     kept = {group.name: torch.arange(0, group.size, 2) for group in graph.prunable}
     plan = prunella.Plan.from_kept(graph, kept)
     with pytest.raises(SurgeryError, match=r"cannot be run .*the group 'b' fails by itself"):
@@ -324,16 +342,27 @@ def test_constant_in_forward_names_the_group_and_changes_nothing():
     assert small.a.out_channels == 4
 
 
-def test_assertion_in_forward_is_a_surgery_error():
+def with_an_assertion():
     def forward(m, x):
         y = m.a(x)
         if y.shape[1] != 6:
             raise AssertionError
         return m.last(y)
 
-    model = Net(forward, a=nn.Conv2d(3, 6, 1), last=nn.Conv2d(6, 2, 1))
+    return Net(forward, a=nn.Conv2d(3, 6, 1), last=nn.Conv2d(6, 2, 1))
+
+
+def test_assertion_in_forward_freezes_the_group():
+    group = prunella.trace(with_an_assertion(), IMAGE).group("a")
+    assert not group.prunable
+    assert group.reason.endswith("cannot follow a cut: AssertionError")
+
+
+def test_assertion_in_a_cut_is_a_surgery_error():
+    model = with_an_assertion()
+    plan = prunella.Plan.from_kept(labelled_run.trace(model, IMAGE), {"a": [0, 2]})
     with pytest.raises(SurgeryError, match=r"cannot be run \(AssertionError\).*group 'a'"):
-        halved(model, IMAGE)
+        plan.apply(model)
 
 
 @pytest.mark.parametrize("fault", ["reversed", "shifted"])

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, final
+from typing import Annotated, Any, final
 
 import torch
 import typer
+from torch import nn
 
 from prunella.cli import options as o
 from prunella.cli.config import PruneConfig, resolve, to_yaml
@@ -24,14 +26,18 @@ from prunella.cli.rundir import (
 )
 from prunella.cli.samples import divide
 from prunella.cli.say import Speaker
+from prunella.core.errors import BudgetError, GraphError
 from prunella.core.types import ChannelScores
 from prunella.files import load_weights
 from prunella.files.stages import StageFiles
+from prunella.pipeline import PruneResult
 from prunella.pipeline import prune as prune_network
+from prunella.pipeline.job import first_sample
 from prunella.retrain import Checkpoint
 from prunella.select import METHODS
 from prunella.select import method as method_named
 from prunella.terminal import progress_for_people
+from prunella.tracing import trace
 
 EXAMPLES = examples(
     "prunella prune --network resnet20 --weights runs/r20/weights.safetensors \\\n"
@@ -74,6 +80,18 @@ def prune(
             "; ".join(f"{m.name}: {m.summary}" for m in METHODS.values()) + ".",
             default=o.default_of(PruneConfig, "method"),
         ),
+    ] = None,
+    include: Annotated[
+        list[str] | None,
+        o.option(
+            o.SIZE,
+            "MODULE",
+            "Remove channels of this module only; wildcards allowed, may be given several times.",
+        ),
+    ] = None,
+    exclude: Annotated[
+        list[str] | None,
+        o.option(o.SIZE, "MODULE", "Keep all channels of this module; the same way."),
     ] = None,
     multiple: Annotated[
         int | None,
@@ -139,6 +157,7 @@ def prune(
     """
     given = {
         "network": network, "weights": weights, "data": data, "params": params, "flops": flops,
+        "include": include or None, "exclude": exclude or None,
         "method": method, "multiple": multiple, "recipe.epochs": epochs,
         "recipe.learning_rate": learning_rate, "calibration_samples": calibration_samples,
         "retraining_samples": retraining_samples, "certification_samples": certification_samples,
@@ -173,7 +192,8 @@ def prune(
         write_config(directory, settings)
         # Its own generator, because the global one depends on which stages a resumed run skips.
         shuffler = torch.Generator().manual_seed(settings.seed)
-        result = prune_network(
+        result = _pruned(
+            speaker,
             model,
             parts.calibration.loader(settings.batch_size),
             budget=budget,
@@ -183,6 +203,8 @@ def prune(
                 settings.batch_size, shuffle=True, generator=shuffler
             ),
             recipe=settings.recipe,
+            include=settings.include,
+            exclude=settings.exclude,
             method=settings.method,
             multiple=settings.multiple,
             latency_batches=settings.latency_batches,
@@ -204,6 +226,17 @@ def prune(
         stages.clear()
     speaker.outcome(result)
     speaker.files(written)
+
+
+def _pruned(
+    speaker: Speaker, model: nn.Module, calibration: Iterable[object], **options: Any
+) -> PruneResult:
+    """As `prunella.prune`; where nothing can be removed, or not enough, every layer is listed."""
+    try:
+        return prune_network(model, calibration, **options)
+    except (BudgetError, GraphError):
+        speaker.left_whole(trace(model, first_sample(calibration)))
+        raise
 
 
 @final

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from prunella.graph.call import Call, rule
-from prunella.graph.labels import FIXED, Labels, spread
+from prunella.graph.labels import FIXED, Labels, compact, spread
 from prunella.ops import Contraction, contraction_of
 
 
@@ -32,6 +32,15 @@ def contract(call: Call, labels: Labels) -> None:
         _whole_groups(call, found, labels)
     else:
         _equal_groups(call, found, labels)
+
+
+@rule(
+    "mkldnn_rnn_layer", "lstm", "gru", "rnn_tanh", "rnn_relu", "_thnn_fused_lstm_cell",
+    "_thnn_fused_gru_cell", "_cudnn_rnn", "lstm_cell", "gru_cell",
+)  # fmt: skip
+def recurrent(call: Call, labels: Labels) -> None:
+    """Nothing of a recurrent layer is removed, nor of what it reads."""
+    freeze_all(call, labels, "recurrent layers are left whole")
 
 
 def freeze_all(call: Call, labels: Labels, what: str) -> None:
@@ -117,11 +126,10 @@ def _channels(call: Call, found: Contraction, labels: Labels) -> Tensor | None:
     axis = found.channel_axis
     others = [a for a in range(known.ndim) if a != axis]
     reduced = labels.constant_along(known, others)
-    if reduced is None and labels.constant_along(known, [axis]) is not None:
-        labels.freeze(known, f"mixed with other positions by {call.operation} at {call.where()}")
-        return None
     if reduced is None:
         reason = f"different channels meet one weight of {call.operation} at {call.where()}"
+        if bool((compact(known)[0] == FIXED).any()):
+            labels.freeze(known, reason)
         reduced = labels.tie_along(known, others, reason)
     return reduced.reshape(-1)
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from prunella.graph.call import Call, rule
-from prunella.graph.labels import FIXED, Labels, compact, varying_axes
+from prunella.graph.labels import FIXED, Labels, Later, compact, varying_axes
 
 _UNARY = (
     "abs", "bitwise_not", "ceil", "celu", "clamp", "clamp_max", "clamp_min", "cos", "div_scalar",
@@ -16,7 +16,7 @@ _UNARY = (
     "leaky_relu", "log", "log1p", "log_sigmoid_forward", "logical_not", "masked_fill", "mish",
     "nan_to_num", "neg", "reciprocal", "relu", "relu6", "round", "rrelu_with_noise", "rsqrt",
     "selu", "sgn", "sigmoid", "sign", "silu", "sin", "softplus", "sqrt", "square", "tan", "tanh",
-    "threshold", "trunc",
+    "threshold", "trunc", "bernoulli",
 )  # fmt: skip
 _COMBINING = (
     "add", "addcdiv", "addcmul", "atan2", "bitwise_and", "bitwise_or", "div", "eq", "fmod", "ge",
@@ -48,6 +48,15 @@ def elementwise(call: Call, labels: Labels) -> None:
         meet(result, operand, call, labels)
     for out in call.outputs:
         labels.put(out, result)
+    if _is_square(call):
+        labels.mark_square(call.out)
+
+
+def _is_square(call: Call) -> bool:
+    """x ** 2 or x * x."""
+    if call.operation == "mul":
+        return call.args[0] is call.args[1]
+    return call.operation == "square" or (call.operation == "pow" and call.args[1] == 2)
 
 
 def meet(result: Tensor, operand: Tensor, call: Call, labels: Labels) -> None:
@@ -61,15 +70,36 @@ def meet(result: Tensor, operand: Tensor, call: Call, labels: Labels) -> None:
     for layer in labels.layers(operand) or ():
         wide = layer.expand(result.shape)
         along = varying_axes(wide)
-        if along and labels.constant_along(result, along) is None:
+        if along and labels.is_one_unit(result):
+            # Nothing of it can go alone, so the parameter is told with it, not by itself.
             labels.carry(layer)
             labels.tie(result, wide)
+            extended -= set(along)
+        elif along and labels.constant_along(result, along) is None:
+            _go_along(result, wide, along, layer, call, labels)
             extended -= set(along)
         else:
             labels.freeze(layer, f"of fixed size for {call.operation} at {call.where()}")
     if labels.constant_along(result, sorted(extended)) is None:
         reason = f"{call.operation} with a tensor of fixed size at {call.where()}"
         labels.require_whole(result, sorted(extended), reason)
+
+
+def _go_along(
+    result: Tensor, wide: Tensor, along: list[int], layer: Tensor, call: Call, labels: Labels
+) -> None:
+    """Tie a parameter's axis to the channels, at the end of the run if they differ across it.
+
+    One vector for the positions of every head, as rotary embeddings are, is such a case: the heads
+    are tied to each other by it only if nothing else ties the positions of each of them.
+    """
+    others = [axis for axis in range(result.ndim) if axis not in along]
+    if labels.constant_along(result, others) is not None:
+        labels.carry(layer)
+        labels.tie(result, wide)
+        return
+    reason = f"of fixed size for {call.operation} at {call.where()}"
+    labels.later.append(Later(result=result, wide=wide, layer=layer, axes=along, reason=reason))
 
 
 def _fill(result: Tensor, other: Tensor, call: Call, labels: Labels) -> Tensor:

@@ -116,15 +116,35 @@ def divide(call: Call, labels: Labels) -> None:
     _moved(call, labels, lambda found: call.func(found, *call.args[1:], **call.kwargs))
 
 
-@rule("_to_copy", "clone", "contiguous", "dropout", "native_dropout", "to", "_reshape_alias")
+@rule("new_zeros", "new_ones", "new_full", "new_empty", "new_empty_strided")
+def fresh(call: Call, labels: Labels) -> None:
+    """Only type and device are read; what is made has a size of its own."""
+    del call, labels
+
+
+@rule(
+    "_to_copy", "clone", "contiguous", "dropout", "native_dropout", "to", "_reshape_alias",
+    "zeros_like", "ones_like", "full_like", "empty_like", "rand_like", "randn_like",
+)  # fmt: skip
 def same(call: Call, labels: Labels) -> None:
-    """Type, layout or noise change; every element stays where it is."""
+    """Type, layout, noise or values change; every element stays where it is."""
     source, layers = labels.get(call.first), labels.layers(call.first)
     for out in call.outputs:
         if source is not None:
             labels.put(out, source.reshape(out.shape))
         elif layers is not None:
             labels.put_layers(out, [layer.reshape(out.shape) for layer in layers])
+
+
+@rule("as_strided")
+def laid_out(call: Call, labels: Labels) -> None:
+    """The same elements with other steps, as a pooling to one position does it."""
+    source, out = call.first, call.out
+    steps = zip(source.shape, source.stride(), out.stride(), strict=False)
+    if source.shape != out.shape or any(n > 1 and a != b for n, a, b in steps):
+        freeze_all(call, labels, "a view by steps in memory")
+        return
+    same(call, labels)
 
 
 @rule("cat", "stack")
@@ -327,7 +347,8 @@ def _note_slice(call: Call, known: Tensor, axis: int, labels: Labels) -> None:
     step = call.args[4] if len(call.args) > 4 else 1
     start = start + size if start < 0 else start
     if step != 1 or width == 0 or start % width or size % width:
-        labels.freeze(known, f"a part of the channels of fixed size (slice) at {call.where()}")
+        reason = f"a part of the channels of fixed size (slice) at {call.where()}"
+        labels.require_whole(known, [axis], reason)
         return
     _note_parts(list(known.split(width, axis)), axis, call, labels)
 

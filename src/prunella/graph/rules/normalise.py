@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from torch import Tensor
 
 from prunella.graph.call import Call, rule
@@ -39,7 +41,7 @@ def layer_norm(call: Call, labels: Labels) -> None:
         freeze_all(call, labels, "normalisation of what has no channels")
         return
     axes = range(known.ndim - len(call.args[1]), known.ndim)
-    _mix(known, axes, f"a normalisation across channels (layer norm) at {call.where()}", labels)
+    mix(known, axes, f"a normalisation across channels (layer norm) at {call.where()}", labels)
     for parameter in list(call.tensors())[1:]:
         meet(known, parameter, call, labels)
     labels.put(call.outputs[0], known)
@@ -56,7 +58,7 @@ def group_norm(call: Call, labels: Labels) -> None:
     by_group = known.unflatten(1, (groups, -1))
     reason = f"a normalisation across channels (group norm) at {call.where()}"
     if groups == 1:
-        _mix(by_group, range(2, by_group.ndim), reason, labels)
+        mix(by_group, range(2, by_group.ndim), reason, labels)
     else:
         labels.tie_along(by_group, range(2, by_group.ndim), reason)
     channels = known.flatten(2)[0, :, 0] if known.ndim > 2 else known[0]
@@ -65,9 +67,9 @@ def group_norm(call: Call, labels: Labels) -> None:
     labels.put(call.outputs[0], known)
 
 
-def _mix(known: Tensor, axes: range, reason: str, labels: Labels) -> None:
+def mix(known: Tensor, axes: Sequence[int], reason: str, labels: Labels) -> None:
     """Channels that share statistics are tied, or on request marked: no equality holds then."""
     if not labels.through_norms:
         labels.tie_along(known, axes, reason)
-    elif labels.constant_along(known, axes) is None:
-        labels.mark_inexact(known)
+    else:
+        labels.mark_mixed(known, axes)

@@ -13,6 +13,7 @@ from torch import Tensor
 from prunella.graph.call import Call, rule
 from prunella.graph.labels import Labels
 from prunella.graph.rules.contract import freeze_all
+from prunella.graph.rules.normalise import mix
 
 _POOLS = (
     "_adaptive_avg_pool2d", "adaptive_avg_pool1d", "_adaptive_avg_pool3d", "adaptive_max_pool2d",
@@ -44,7 +45,10 @@ def pool(call: Call, labels: Labels) -> None:
 @rule("mean", "sum", "amax", "amin", "max", "min", "var", "std", "var_mean", "std_mean",
       "linalg_vector_norm", "norm", "logsumexp", "prod", "any", "all")  # fmt: skip
 def reduction(call: Call, labels: Labels) -> None:
-    """The channels along a reduced axis go together."""
+    """The channels along a reduced axis go together, if anything reads the result.
+
+    Attention averages its weights over the heads even where nobody asks for them.
+    """
     known = labels.get(call.first)
     if known is None:
         if labels.layers(call.first):
@@ -52,13 +56,22 @@ def reduction(call: Call, labels: Labels) -> None:
         return
     axes = _axes(call, known)
     reason = f"a reduction over channels ({call.operation}) at {call.where()}"
-    reduced = labels.tie_along(known, axes, reason)
+    if call.operation == "mean" and labels.is_square(call.first) and labels.through_norms:
+        others = [axis for axis in range(known.ndim) if axis not in axes]
+        if labels.constant_along(known, others) is not None:
+            # The statistic of a root-mean-square norm: it has no channels of its own.
+            mix(known, axes, reason, labels)
+            return
     kept = [axis for axis in range(known.ndim) if axis not in axes]
     for out in call.outputs:
-        if out.ndim == known.ndim:
-            labels.put(out, reduced.expand(out.shape))
-        else:
-            labels.put(out, reduced.permute(*kept, *axes).reshape(out.shape))
+
+        def found(shape: Sequence[int] = out.shape) -> Tensor:
+            reduced = labels.tie_along(known, axes, reason)
+            if len(shape) == known.ndim:
+                return reduced.expand(tuple(shape))
+            return reduced.permute(*kept, *axes).reshape(tuple(shape))
+
+        labels.put_when_read(out, found)
 
 
 @rule("_softmax", "_log_softmax", "_safe_softmax", "cumsum", "glu_jvp", "sort", "topk", "argsort")
