@@ -102,12 +102,15 @@ def count_heads(module: nn.Module, group: ChannelGroup, kept: int) -> None:
 _WIDTHS = frozenset(
     {
         "all_head_size",
-        "attn_dim",
         "attention_dim",
+        "attn_dim",
+        "dim_out",
         "inner_dim",
-        "proj_dim",
         "inner_size",
+        "out_dim",
+        "proj_dim",
         "split_size",
+        "val_attn_dim",
     }
 )
 

@@ -63,3 +63,26 @@ def test_what_a_run_leaves_in_a_module_does_not_stop_the_trial():
     small = prunella.Plan.from_kept(graph, {group.name: [0, 2]}).apply(model)
     assert small.bias.shape == (2, 5)
     assert model.cache == {}
+
+
+class WidthOfAllHeads(nn.Module):
+    """Attention that keeps the width of all heads under a name of its own."""
+
+    def __init__(self):
+        super().__init__()
+        self.num_heads, self.out_dim = 4, 12
+        self.qkv = nn.Linear(8, 3 * 12)
+        self.out = nn.Linear(12, 8)
+
+    def forward(self, x):  # (1, 5, 8)
+        q, k, v = self.qkv(x).view(1, 5, 3, self.num_heads, 3).permute(2, 0, 3, 1, 4)
+        y = (q @ k.mT).softmax(-1) @ v
+        return self.out(y.transpose(1, 2).reshape(1, 5, self.out_dim))
+
+
+def test_width_of_all_heads_follows():
+    model = WidthOfAllHeads()
+    (group,) = prunella.trace(model, torch.randn(1, 5, 8)).prunable
+    graph = prunella.trace(model, torch.randn(1, 5, 8))
+    small = prunella.Plan.from_kept(graph, {group.name: [0, 3]}).apply(model)
+    assert (small.num_heads, small.out_dim, model.out_dim) == (2, 6, 12)
