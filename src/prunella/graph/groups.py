@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from prunella.core.types import ChannelGroup, Member, Role
-from prunella.graph.labels import FIXED, Heads, Labels
+from prunella.graph.labels import FIXED, Labels
 from prunella.graph.shapes import equal_parts, keep_shapes
 
 _Standing = tuple[str, bool, tuple[tuple[int, int], ...]]  # reason, exact, (split, part) ...
@@ -46,8 +46,11 @@ def groups_of(labels: Labels) -> tuple[ChannelGroup, ...]:
         if linked is not None:
             break
         keep_shapes(labels)
-    heads = [(h, frozenset(labels.classes(h.labels).tolist())) for h in labels.heads]
-    groups = _distinct_names([_group(kind, labels, heads) for kind in kinds])
+    heads = [(h.module, frozenset(labels.classes(h.labels).tolist())) for h in labels.heads]
+    work = _product_macs(kinds, labels)
+    groups = _distinct_names(
+        [_group(kind, labels, heads, macs) for kind, macs in zip(kinds, work, strict=True)]
+    )
     return balanced(groups, linked)
 
 
@@ -194,7 +197,22 @@ def _why_not(where: list[tuple[str, int]], labels: Labels) -> str:
     return ""
 
 
-def _group(kind: _Kind, labels: Labels, heads: list[tuple[Heads, frozenset[int]]]) -> ChannelGroup:
+def _product_macs(kinds: list[_Kind], labels: Labels) -> list[int]:
+    """Multiply-adds of products of activations that the units of each kind do."""
+    number = torch.full((labels.count,), len(kinds))
+    for place, kind in enumerate(kinds):
+        number[kind.roots] = place
+    work = [0] * (len(kinds) + 1)
+    for product in labels.products:
+        doers = number[labels.classes(product.labels)]
+        for place, count in zip(*torch.unique(doers, return_counts=True), strict=True):
+            work[int(place)] += product.macs * int(count) // len(doers)
+    return work[: len(kinds)]
+
+
+def _group(
+    kind: _Kind, labels: Labels, heads: list[tuple[str, frozenset[int]]], macs: int
+) -> ChannelGroup:
     members = tuple(
         Member(
             tensor=tensor,
@@ -208,15 +226,14 @@ def _group(kind: _Kind, labels: Labels, heads: list[tuple[Heads, frozenset[int]]
     if not reason and len(kind.roots) == 1:
         reason = kind.binding or "all of its channels are tied together, and one must remain"
     roots = set(kind.roots.tolist())
-    own = [head for head, found in heads if found == roots]
     return ChannelGroup(
         name=_name(members),
         size=len(kind.roots),
         prunable=not reason,
         reason=reason,
         members=members,
-        heads=tuple(sorted({head.module for head in own})),
-        product_macs=sum(head.macs for head in own),
+        heads=tuple(sorted({module for module, found in heads if found == roots})),
+        product_macs=macs,
         exact=kind.exact,
     )
 

@@ -44,12 +44,23 @@ class Heads:
         module: Dotted name of the module that did it.
         labels: (heads,) one label of each head.
         width: Positions of one head.
-        macs: Multiply-adds of all heads together.
     """
 
     module: str
     labels: Tensor
     width: int
+
+
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class Product:
+    """A product of two activations; the work goes down with the channels that it is done for.
+
+    Attributes:
+        labels: (positions,) labels that do equal shares of it.
+        macs: Multiply-adds.
+    """
+
+    labels: Tensor
     macs: int
 
 
@@ -89,6 +100,7 @@ class Labels:
         self.parts: list[Tensor] = []
         self.whole: list[tuple[Tensor, tuple[int, ...], str]] = []
         self.heads: list[Heads] = []
+        self.products: list[Product] = []
         self.later: list[Later] = []
         self.mixed: list[tuple[Tensor, tuple[int, ...]]] = []
         self._squares: dict[int, Tensor] = {}

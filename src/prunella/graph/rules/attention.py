@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from prunella.graph.call import Call, rule
-from prunella.graph.labels import Heads, Labels
+from prunella.graph.labels import Heads, Labels, Product
 from prunella.graph.rules.contract import freeze_all
 from prunella.graph.rules.elementwise import fill, meet
 
@@ -65,14 +65,14 @@ def attention(call: Call, labels: Labels) -> None:
     if out is not None:
         shaped = call.outputs[0]
         labels.put(shaped, out.expand(shaped.shape))
-        _note_heads(out, value.shape[-1], call, labels)
+        _note_product(out, value.shape[-1], call, labels)
 
 
 def multiply(call: Call, labels: Labels, left: Tensor, right: Tensor) -> Tensor | None:
     """Labels of left @ right, or None if it has none."""
     known = _product(call, labels, labels.get(left), labels.get(right))
     if known is not None:
-        _note_heads(known, left.shape[-1], call, labels)
+        _note_product(known, left.shape[-1], call, labels)
         known = known.expand(call.outputs[0].shape)
     return known
 
@@ -112,8 +112,16 @@ def _add(addend: Tensor, scores: Tensor, call: Call, labels: Labels) -> None:
         fill(scores, wide, call, labels)
 
 
-def _note_heads(known: Tensor, width: int, call: Call, labels: Labels) -> None:
-    """Channels that vary along the batch axes of a product are heads of the running module."""
+def _note_product(known: Tensor, width: int, call: Call, labels: Labels) -> None:
+    """Which channels do the work, and whether they are heads of the running module.
+
+    Heads vary along the batch axes of the product.
+    """
+    line = known
+    for axis in (known.ndim - 1, known.ndim - 2):
+        if labels.constant_along(line, [axis]) is not None:
+            line = line.narrow(axis, 0, 1)
+    labels.products.append(Product(labels=line.reshape(-1), macs=call.macs))
     rows = known.narrow(-1, 0, 1).narrow(-2, 0, 1).reshape(math.prod(known.shape[:-2]))
     if len(rows) > 1 and labels.constant_along(rows, [0]) is None:
-        labels.heads.append(Heads(module=call.module, labels=rows, width=width, macs=call.macs))
+        labels.heads.append(Heads(module=call.module, labels=rows, width=width))
