@@ -18,7 +18,7 @@ from prunella.surgery.config import follow_config
 
 TOLERANCE = 1e-4
 _PROBES = 3
-_LARGE = 500_000_000  # multiply-adds of a network that has so many positions that one will do
+_LARGE = 50_000_000  # multiply-adds of a network with so many positions that one probe will do
 _COARSE = (torch.float16, torch.bfloat16)
 
 
