@@ -180,7 +180,13 @@ class _Trial:
     def failure(self, graph: ChannelGraph) -> _Failure | None:
         """What went wrong, or None if the outputs have the shapes of the original's."""
         # An odd number: what fits half of an axis may fit nothing else.
-        kept = {g.name: torch.arange(g.size * 5 // 8 | 1) for g in graph.prunable}
+        failure = self._failure(graph, lambda size: size * 5 // 8 | 1)
+        if failure is None and any(_is_shaped(group) for group in graph.prunable):
+            failure = self._failure(graph, lambda size: max(1, size - 1))
+        return failure
+
+    def _failure(self, graph: ChannelGraph, stay: Callable[[int], int]) -> _Failure | None:
+        kept = {g.name: torch.arange(stay(g.size)) for g in graph.prunable}
         small = cut(self.model, graph, kept)
         try:
             with _failures_unlogged():
@@ -210,6 +216,13 @@ class _Trial:
             # The path depends on values, and so may lengths: of a list of objects found, say.
             return [torch.Size([0] * len(shape)) for shape in shapes]
         return shapes
+
+
+def _is_shaped(group: ChannelGroup) -> bool:
+    """Whether views, splits or heads had a say in its units: one cut may fit them by chance."""
+    return bool(group.balance) or any(
+        member.role == "producer" and member.indices.shape[1] > 1 for member in group.members
+    )
 
 
 @contextmanager

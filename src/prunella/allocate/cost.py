@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import final
 
@@ -16,9 +17,9 @@ class CostModel:
 
     An axis is as long as its fixed part plus k positions for each kept unit of the groups that own
     a share of it; a tensor's cost is the product of its axes. Multiply-adds of a convolution or
-    matrix product are its weight's elements times the output positions of one channel, which no
-    cut of channels changes; those of attention are shared equally by its heads. All of it is exact,
-    to the unit.
+    matrix product go down with its weight's elements, as each is used at as many positions as
+    before; those of products of activations are shared equally by the units they are done for. All
+    of it is exact, to the unit.
     """
 
     def __init__(self, graph: ChannelGraph) -> None:
@@ -32,7 +33,7 @@ class CostModel:
         self._lengths = np.array(shapes, dtype=np.int64).reshape(len(tensors), depth)
         self._is_parameter = np.array([t.is_parameter for t in tensors], dtype=np.int64)
         self._itemsize = np.array([t.itemsize for t in tensors], dtype=np.int64)
-        self._uses = [t.uses for t in tensors]
+        self._macs = [(t.macs, max(1, math.prod(t.shape))) for t in tensors]
         row = {tensor.name: place for place, tensor in enumerate(tensors)}
         shares = [
             (row[member.tensor], member.axis, place, member.indices.shape[1])
@@ -50,7 +51,8 @@ class CostModel:
         np.subtract.at(lengths, (row, axis), each * removed[group])
         numel = lengths.prod(axis=1)
         # Python's integers for the products, which may be large.
-        macs = sum(n * uses for n, uses in zip(numel.tolist(), self._uses, strict=True))
+        left = zip(numel.tolist(), self._macs, strict=True)
+        macs = sum(n * macs // whole for n, (macs, whole) in left)
         macs -= sum(n * each for n, each in zip(removed.tolist(), self._each, strict=True))
         return Cost(
             params=int(numel @ self._is_parameter),

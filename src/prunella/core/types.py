@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -95,14 +94,14 @@ class StoredTensor:
         shape: Its shape.
         itemsize: Bytes of one element.
         is_parameter: False for buffers.
-        uses: Multiply-adds that each of its elements takes part in, for the example inputs.
+        macs: Multiply-adds that its elements take part in, all together, for the example inputs.
     """
 
     name: str
     shape: tuple[int, ...]
     itemsize: int
     is_parameter: bool
-    uses: int
+    macs: int
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
@@ -131,7 +130,7 @@ class ChannelGraph:
     @property
     def macs(self) -> int:
         """Multiply-adds for the example inputs."""
-        return self.other_macs + sum(math.prod(t.shape) * t.uses for t in self.tensors)
+        return self.other_macs + sum(tensor.macs for tensor in self.tensors)
 
     def group(self, name: str) -> ChannelGroup:
         """The group of that name; KeyError if there is none."""

@@ -71,11 +71,11 @@ def _check_tensors(rows: list[Any]) -> dict[str, tuple[int, ...]]:
     shapes: dict[str, tuple[int, ...]] = {}
     for place, row in enumerate(rows):
         where = f"graph.tensors[{place}]"
-        name, shape, itemsize, is_parameter, uses = items(row, where, count=5)
+        name, shape, itemsize, is_parameter, macs = items(row, where, count=5)
         text(name, where)
         whole(itemsize, f"{where}, the bytes of an element", least=1, most=16)
         truth(is_parameter, f"{where}, whether it is a parameter")
-        whole(uses, f"{where}, the uses of an element")
+        whole(macs, f"{where}, the multiply-adds")
         if name in shapes:
             raise ValueError(f"{where} is {shown(name)} for the second time")
         shapes[name] = _shape(shape, f"{where}, the shape")

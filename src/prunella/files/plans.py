@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -17,6 +18,7 @@ from prunella.core.jsontext import NewerVersionError, Upgrade, read_json, upgrad
 from prunella.core.samples import SampleIds
 from prunella.core.types import ChannelGraph, ChannelGroup, Member, StoredTensor
 from prunella.core.words import one_line
+from prunella.files.fields import items, whole
 from prunella.files.plan_checks import DTYPES, check_disjoint, check_plan
 from prunella.plans import Plan
 
@@ -30,7 +32,16 @@ def _with_constraints(data: dict[str, Any]) -> dict[str, Any]:
         {**group, "balance": "", "heads": [], "product_macs": 0, "exact": True}
         for group in graph["groups"]
     ]
-    return {**data, "graph": {**graph, "keywords": {}, "groups": groups}}
+    # Version 1 had the multiply-adds of one element.
+    tensors = [
+        [name, shape, size, parameter, whole(uses, "uses") * math.prod(_lengths(shape))]
+        for name, shape, size, parameter, uses in graph["tensors"]
+    ]
+    return {**data, "graph": {**graph, "keywords": {}, "groups": groups, "tensors": tensors}}
+
+
+def _lengths(shape: Any) -> list[int]:
+    return [whole(length, "a shape") for length in items(shape, "a shape")]
 
 
 # Makes a plan of version v + 1 out of one of version v, both as plain data. When the schema
@@ -94,7 +105,7 @@ def _graph_to_data(graph: ChannelGraph) -> dict[str, Any]:
         "inputs": [_input_to_data(value) for value in graph.inputs.args],
         "keywords": {key: _input_to_data(value) for key, value in graph.inputs.kwargs.items()},
         "tensors": [
-            [t.name, list(t.shape), t.itemsize, t.is_parameter, t.uses] for t in graph.tensors
+            [t.name, list(t.shape), t.itemsize, t.is_parameter, t.macs] for t in graph.tensors
         ],
         "groups": [
             {
@@ -117,9 +128,9 @@ def _graph_to_data(graph: ChannelGraph) -> dict[str, Any]:
 def _graph_from_data(data: dict[str, Any]) -> ChannelGraph:
     tensors = tuple(
         StoredTensor(
-            name=name, shape=tuple(shape), itemsize=size, is_parameter=parameter, uses=uses
+            name=name, shape=tuple(shape), itemsize=size, is_parameter=parameter, macs=macs
         )
-        for name, shape, size, parameter, uses in data["tensors"]
+        for name, shape, size, parameter, macs in data["tensors"]
     )
     return ChannelGraph(
         model_type=data["model_type"],

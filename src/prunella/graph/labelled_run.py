@@ -89,7 +89,7 @@ def trace_and_run(
         if known is not None:
             labels.freeze(known, "is an output of the model")
     tensors = _stored_tensors(labels, model)
-    counted = sum(t.uses * _numel(t) for t in tensors)
+    counted = sum(tensor.macs for tensor in tensors)
     graph = ChannelGraph(
         groups=groups_of(labels),
         tensors=tensors,
@@ -236,15 +236,11 @@ def _stored_tensors(labels: Labels, model: nn.Module) -> tuple[StoredTensor, ...
             shape=tuple(tensor.shape),
             itemsize=tensor.element_size(),
             is_parameter=name in parameters,
-            uses=labels.uses.get(name, 0) // max(1, tensor.numel()),
+            macs=labels.uses.get(name, 0),
         )
         for name, tensor in labels.stored.tensors.items()
         if name in parameters or name in saved
     )
-
-
-def _numel(tensor: StoredTensor) -> int:
-    return torch.Size(tensor.shape).numel()
 
 
 def require_prunable(graph: ChannelGraph) -> None:
