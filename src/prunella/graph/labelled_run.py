@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +17,7 @@ import prunella.graph.rules  # noqa: F401  (fills the registry)
 from prunella.core.errors import GraphError, InputError
 from prunella.core.inputs import Inputs, tensors_in
 from prunella.core.modes import attention_in_parts, full_precision
-from prunella.core.types import ChannelGraph, StoredTensor
+from prunella.core.types import ChannelGraph, ChannelGroup, StoredTensor
 from prunella.graph.call import RULES, Call
 from prunella.graph.groups import groups_of
 from prunella.graph.labels import Labels
@@ -37,6 +37,7 @@ from prunella.ops import (
 _OWN = tuple(
     str(Path(__file__).parents[1] / part) for part in ("graph", "tracing.py", "ops", "surgery")
 )
+_MOST_TOLD = 12
 _TORCH = f"{Path(torch.__file__).parent}/"
 
 
@@ -247,9 +248,21 @@ def require_prunable(graph: ChannelGraph) -> None:
     """Raise GraphError, with each group's reason, unless something can be removed."""
     if graph.prunable:
         return
-    reasons = "; ".join(f"{group.name}: {group.reason}" for group in graph.groups) or (
-        "the model uses no convolution or linear layer"
-    )
+    reasons = _told(graph.groups) or "the model uses no convolution or linear layer"
     raise GraphError(
         f"{graph.model_type} has no group of channels that could be removed. {reasons}."
     )
+
+
+def _told(groups: Sequence[ChannelGroup]) -> str:
+    """Why each group is frozen; of many groups the kinds of reasons, each with an example."""
+    if len(groups) <= _MOST_TOLD:
+        return "; ".join(f"{group.name}: {group.reason}" for group in groups)
+    kinds: dict[str, list[ChannelGroup]] = {}
+    for group in groups:
+        kinds.setdefault(group.reason.partition(" at ")[0], []).append(group)
+    told = [
+        f"{len(alike)} of {len(groups)} groups, {alike[0].name} for one: {alike[0].reason}"
+        for alike in sorted(kinds.values(), key=len, reverse=True)[:_MOST_TOLD]
+    ]
+    return "; ".join(told)

@@ -346,3 +346,17 @@ def test_errors():
     lonely = prunella.trace(nn.Linear(3, 2), torch.zeros(1, 3))
     with pytest.raises(GraphError, match=r"no group of channels.*is an output of the model"):
         prunella.plan(lonely, None, prunella.Params(0.5), method="random")
+
+
+def test_many_frozen_groups_are_told_by_kind():
+    layers = [nn.Sequential(nn.Linear(4, 4), nn.LayerNorm(4)) for _ in range(20)]
+    graph = prunella.trace(nn.Sequential(*layers, nn.Linear(4, 2)), torch.randn(1, 4))
+    assert len(graph.groups) > 20
+    with pytest.raises(GraphError) as caught:
+        prunella.plan(graph, None, prunella.Params(0.5), method="random")
+    words = str(caught.value)
+    assert (
+        f"20 of {len(graph.groups)} groups, 0.0 for one: a normalisation across channels" in words
+    )
+    assert "is an output of the model" in words
+    assert len(words) < 1500
