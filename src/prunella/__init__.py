@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from prunella import data, networks, testing
     from prunella.certificate import certify
-    from prunella.core.budgets import Budget, Flops, Params
+    from prunella.core.budgets import Budget, Bytes, Flops, Latency, Params
     from prunella.core.errors import (
         BudgetError,
         ConfigWarning,
@@ -48,8 +48,8 @@ if TYPE_CHECKING:
     from prunella.iterative import compose, slice_optimizer
     from prunella.measure import accuracy, compare_latency, cost
     from prunella.pipeline import PruneResult, prune
+    from prunella.planning import make_plan as plan
     from prunella.plans import Plan
-    from prunella.plans import make_plan as plan
     from prunella.retrain import Recipe, fit, reestimate_batchnorm
     from prunella.select import METHODS, Selection, register_method
     from prunella.sensitivity import sensitivities
@@ -59,6 +59,7 @@ __all__ = [
     "METHODS",
     "Budget",
     "BudgetError",
+    "Bytes",
     "Certificate",
     "ChannelGraph",
     "ChannelGroup",
@@ -72,6 +73,7 @@ __all__ = [
     "Flops",
     "GraphError",
     "InputError",
+    "Latency",
     "Member",
     "Params",
     "Plan",
@@ -114,6 +116,7 @@ __all__ = [
 _HOMES = {
     "Budget": "prunella.core.budgets:Budget",
     "BudgetError": "prunella.core.errors:BudgetError",
+    "Bytes": "prunella.core.budgets:Bytes",
     "Certificate": "prunella.core.results:Certificate",
     "ChannelGraph": "prunella.core.types:ChannelGraph",
     "ChannelGroup": "prunella.core.types:ChannelGroup",
@@ -126,6 +129,7 @@ _HOMES = {
     "FileError": "prunella.core.errors:FileError",
     "Flops": "prunella.core.budgets:Flops",
     "GraphError": "prunella.core.errors:GraphError",
+    "Latency": "prunella.core.budgets:Latency",
     "InputError": "prunella.core.errors:InputError",
     "METHODS": "prunella.select:METHODS",
     "Member": "prunella.core.types:Member",
@@ -151,7 +155,7 @@ _HOMES = {
     "load_plan": "prunella.files:load_plan",
     "load_weights": "prunella.files:load_weights",
     "networks": "prunella.networks",
-    "plan": "prunella.plans:make_plan",
+    "plan": "prunella.planning:make_plan",
     "prune": "prunella.pipeline:prune",
     "reestimate_batchnorm": "prunella.retrain:reestimate_batchnorm",
     "register_method": "prunella.select:register_method",

@@ -156,9 +156,7 @@ def search(
     return best
 
 
-def _largest_within(
-    within: Callable[[Budget], Plan], share: float
-) -> tuple[Plan, float, bool]:
+def _largest_within(within: Callable[[Budget], Plan], share: float) -> tuple[Plan, float, bool]:
     """The plan for a share of the multiply-adds, or the smallest there is; which share; whether."""
     try:
         return within(Flops(share)), share, False
@@ -195,10 +193,10 @@ def _in_words(times: RunTimes) -> str:
 
 def _unreachable(budget: Latency, trial: Trial) -> str:
     return (
-        f"Latency({budget.fraction:g}) asks for at most {budget.fraction:.0%} of the run time with "
-        f"a batch of {budget.batch}, but the smallest reachable network takes {trial.share:.0%} of "
-        f"it ({_in_words(trial.times)}). Ask for at least that, lower the multiple, or use a larger "
-        "batch, which spends less of its time outside of the layers."
+        f"Latency({budget.fraction:g}) asks for at most {budget.fraction:.0%} of the run time "
+        f"with a batch of {budget.batch}, but the smallest reachable network takes "
+        f"{trial.share:.0%} of it ({_in_words(trial.times)}). Ask for at least that, lower the "
+        "multiple, or use a larger batch, which spends less of its time outside of the layers."
     )
 
 

@@ -16,7 +16,7 @@ from torch import nn
 
 import prunella
 from prunella.core import results
-from prunella.core.results import Accuracies, Latency, LayerReport, Report
+from prunella.core.results import Accuracies, LayerReport, Report, RunTimes
 from prunella.files import plans
 from prunella.files.models import FORMAT_VERSION
 from prunella.report import load, to_json
@@ -90,7 +90,7 @@ def report(plan: prunella.Plan, certificate: prunella.Certificate) -> Report:
         ),
         accuracy=Accuracies(original=0.75, after_cut=0.5, after_retrain=0.625, samples=8),
         latency=(
-            Latency(batch=1, runs=9, before=(0.3, 0.5, 0.75), after=(0.2, 0.25, 0.5), speedup=2.0),
+            RunTimes(batch=1, runs=9, before=(0.3, 0.5, 0.75), after=(0.2, 0.25, 0.5), speedup=2.0),
         ),
         certificate=certificate,
         training={"epoch": (1.0, 2.0), "loss": (0.5, float("inf"))},

@@ -107,7 +107,9 @@ class Latency(Share):
     batch: int = 1
 
     def __post_init__(self) -> None:
-        super(Latency, self).__post_init__()  # `slots` makes a new class, which plain super() misses
+        super(
+            Latency, self
+        ).__post_init__()  # `slots` makes a new class, which plain super() misses
         if not isinstance(self.batch, int) or self.batch < 1:
             raise BudgetError(
                 f"Latency({self.fraction:g}, batch={self.batch!r}): the batch must be a whole "

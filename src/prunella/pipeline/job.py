@@ -22,7 +22,8 @@ from prunella.graph.labelled_run import require_prunable
 from prunella.measure import accuracy, compare_latency, cost
 from prunella.pipeline.repairing import repaired
 from prunella.pipeline.result import PruneResult
-from prunella.plans import Plan, make_plan
+from prunella.planning import make_plan
+from prunella.plans import Plan
 from prunella.retrain import Checkpoint, Recipe, fit
 from prunella.select import method as method_named
 from prunella.sensitivity import check_weights, sensitivities

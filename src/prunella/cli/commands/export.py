@@ -20,7 +20,7 @@ from prunella.cli.samples import read_split
 from prunella.cli.say import Speaker
 from prunella.core.errors import InputError
 from prunella.core.progress import Progress
-from prunella.core.results import Latency
+from prunella.core.results import RunTimes
 from prunella.exporting import (
     ExportCheck,
     compare_onnx_latency,
@@ -182,7 +182,7 @@ def _latency(
     inputs: Tensor,
     batches: tuple[int, ...],
     progress: Progress,
-) -> Mapping[int, Latency | tuple[float, float, float]]:
+) -> Mapping[int, RunTimes | tuple[float, float, float]]:
     """Run times of the ONNX files by batch size; empty if there is none."""
     for before, after in zip(originals, written, strict=True):
         if after.opset is None:
