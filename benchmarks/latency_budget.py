@@ -21,9 +21,8 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-import _vision
 import prunella
-from architectures import prepare
+from _vision import torchvision
 
 SHARES = (0.8, 0.6, 0.4)
 MULTIPLE = 16
@@ -67,7 +66,9 @@ def layers_share(original: nn.Module, small: nn.Module, inputs: Tensor) -> float
     return sum(after.values()) / sum(before.values())
 
 
-def row(name: str, model: nn.Module, example: Tensor, batch: int, share: float) -> dict[str, object]:
+def row(
+    name: str, model: nn.Module, example: Tensor, batch: int, share: float
+) -> dict[str, object]:
     model.eval()
     graph = prunella.trace(model, example)
     begin = time.perf_counter()
@@ -104,9 +105,6 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/latency-budget.csv"))
     arguments = parser.parse_args()
-    prepare()
-    import torchvision
-
     torch.manual_seed(0)
     networks = [
         ("resnet18 at 224", torchvision.models.resnet18(), torch.randn(1, 3, 224, 224), 1),
