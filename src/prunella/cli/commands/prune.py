@@ -32,7 +32,7 @@ from prunella.files import load_weights
 from prunella.files.stages import StageFiles
 from prunella.pipeline import PruneResult
 from prunella.pipeline import prune as prune_network
-from prunella.pipeline.job import first_sample
+from prunella.pipeline.samples import first_sample
 from prunella.retrain import Checkpoint
 from prunella.select import METHODS
 from prunella.select import method as method_named
