@@ -217,7 +217,7 @@ def test_outputs_of_another_shape() -> None:
     with pytest.raises(DataError, match="small network returns 5 classes where 4"):
         certify(good, wide, batches())
     pair = Constant(lambda x: (None, torch.zeros(len(x), 4)))
-    with pytest.raises(InputError, match="the small network returns tuple that begins with None"):
+    with pytest.raises(InputError, match="original network returns tuple that begins with None"):
         certify(pair, good, batches())
 
 

@@ -49,6 +49,8 @@ EXAMPLES = examples(
     "    --flops 0.5",
 )
 
+_OF_TRACE = ("include", "exclude", "equal_layers", "through_norms")
+
 
 def prune(
     context: typer.Context,
@@ -92,6 +94,24 @@ def prune(
     exclude: Annotated[
         list[str] | None,
         o.option(o.SIZE, "MODULE", "Keep all channels of this module; the same way."),
+    ] = None,
+    equal_layers: Annotated[
+        bool | None,
+        typer.Option(
+            "--equal-layers/--no-equal-layers",
+            help="Keep equal numbers of channels in layers whose names differ in a number only, as "
+            "a network needs that is built from one configuration.",
+            rich_help_panel=o.SIZE,
+        ),
+    ] = None,
+    through_norms: Annotated[
+        bool | None,
+        typer.Option(
+            "--through-norms/--no-through-norms",
+            help="Remove channels that a layer norm mixes, too; the small network is then not the "
+            "masked one and needs retraining.",
+            rich_help_panel=o.SIZE,
+        ),
     ] = None,
     multiple: Annotated[
         int | None,
@@ -158,6 +178,7 @@ def prune(
     given = {
         "network": network, "weights": weights, "data": data, "params": params, "flops": flops,
         "include": include or None, "exclude": exclude or None,
+        "equal_layers": equal_layers, "through_norms": through_norms,
         "method": method, "multiple": multiple, "recipe.epochs": epochs,
         "recipe.learning_rate": learning_rate, "calibration_samples": calibration_samples,
         "retraining_samples": retraining_samples, "certification_samples": certification_samples,
@@ -205,6 +226,8 @@ def prune(
             recipe=settings.recipe,
             include=settings.include,
             exclude=settings.exclude,
+            equal_layers=settings.equal_layers,
+            through_norms=settings.through_norms,
             method=settings.method,
             multiple=settings.multiple,
             latency_batches=settings.latency_batches,
@@ -235,7 +258,8 @@ def _pruned(
     try:
         return prune_network(model, calibration, **options)
     except (BudgetError, GraphError):
-        speaker.left_whole(trace(model, first_sample(calibration)))
+        chosen = {name: options[name] for name in _OF_TRACE}
+        speaker.left_whole(trace(model, first_sample(calibration), **chosen))
         raise
 
 
