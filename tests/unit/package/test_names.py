@@ -76,8 +76,8 @@ def test_the_wheel_says_that_it_has_types(tmp_path):
     """Without the marker type checkers take every name of an installed package for `Any`."""
     root = Path(__file__).parents[3]
     subprocess.run(
-        [sys.executable, "-m", "pip", "--disable-pip-version-check", "wheel", "--quiet", "--no-deps",
-         "--no-index", "--no-build-isolation", "--wheel-dir", tmp_path, root],
+        [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check", "wheel",
+         "--no-deps", "--no-index", "--no-build-isolation", "--wheel-dir", tmp_path, root],
         check=True,
     )  # fmt: skip
     (wheel,) = tmp_path.glob("prunella-*.whl")
