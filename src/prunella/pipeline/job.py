@@ -22,11 +22,11 @@ from prunella.measure import accuracy, compare_latency, cost
 from prunella.pipeline.repairing import repaired
 from prunella.pipeline.result import PruneResult
 from prunella.pipeline.samples import (
+    check_loaders,
     first_sample,
     labelled,
     refuse_iterators,
     refuse_overlap,
-    require_logits,
     sample_ids,
 )
 from prunella.plans import Plan, make_plan
@@ -148,19 +148,20 @@ def prune(
             certification samples that are also used for calibration or retraining are refused
             before any work is done with them.
     """
-    refuse_iterators(
-        calibration=calibration,
-        certification=certification,
-        evaluation=evaluation,
-        retraining=retraining,
-    )
+    loaders = {
+        "calibration": calibration,
+        "certification": certification,
+        "evaluation": evaluation,
+        "retraining": retraining,
+    }
+    refuse_iterators(**loaders)
     bars = progress if progress is not None else progress_for_people()
     kept = stages if stages is not None else NoStages()
     retraining = retraining if retraining is not None else calibration
     check_weights(model)
+    check_loaders(model, of_classes=("certification", "evaluation"), **loaders)
     sample = first_sample(calibration)
     judged = evaluation if evaluation is not None else labelled(certification)
-    require_logits(model, sample, of_classes=certification is not None or judged is not None)
     examples = example_inputs if example_inputs is not None else sample
     on_stage("tracing the network")
     graph = trace(

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
+from torch.utils.data import DataLoader
 
 from prunella.core.batches import read_batch
 from prunella.core.errors import DataError, InputError, PrunellaError
@@ -31,32 +33,57 @@ def refuse_iterators(**loaders: Iterable[object] | None) -> None:
             )
 
 
-def first_sample(loader: Iterable[object]) -> Inputs:
+def first_sample(loader: Iterable[object], name: str = "calibration") -> Inputs:
     """The first input of a loader, as a batch of one.
 
     Raises:
         DataError: the loader is empty.
     """
-    # A shuffling loader draws from the global generator, which is the caller's.
-    with torch.random.fork_rng():
+    with _only_looking(loader):
         for batch in loader:
             read = read_batch(batch)
             if len(read):
                 return read.inputs.samples(slice(1))
-    raise DataError("the calibration loader is empty; expected at least one sample.")
+    raise DataError(f"the {name} loader is empty; expected at least one sample.")
 
 
-def require_logits(model: nn.Module, sample: Inputs, *, of_classes: bool) -> None:
-    """Run one sample, so that what would fail later is noticed before any work is done.
+@contextmanager
+def _only_looking(loader: Iterable[object]) -> Iterator[None]:
+    """A shuffling loader draws from its generator or from torch's; neither is moved on."""
+    own = loader.generator if isinstance(loader, DataLoader) else None
+    state = own.get_state() if isinstance(own, torch.Generator) else None
+    with torch.random.fork_rng():
+        try:
+            yield
+        finally:
+            if isinstance(own, torch.Generator) and state is not None:
+                own.set_state(state)
+
+
+def check_loaders(
+    model: nn.Module, *, of_classes: tuple[str, ...], **loaders: Iterable[object] | None
+) -> None:
+    """Run the first sample of each loader, so that what does not fit is noticed before any work.
 
     Args:
         model: Untouched.
-        sample: A batch of one.
-        of_classes: Whether there must be one row of class scores.
+        of_classes: Names of the loaders for which there must be one row of class scores.
+        loaders: By name; one that is given twice is looked at once.
 
     Raises:
-        InputError: the model cannot be run on the sample, or its outputs hold no logits.
+        DataError: a loader is empty.
+        InputError: the model cannot be run on a sample, or its outputs hold no logits.
     """
+    seen: set[int] = set()
+    for name in sorted(loaders, key=lambda name: name not in of_classes):
+        loader = loaders[name]
+        if loader is not None and id(loader) not in seen:
+            seen.add(id(loader))
+            sample = first_sample(loader, name)
+            _require_logits(model, sample, name, of_classes=name in of_classes)
+
+
+def _require_logits(model: nn.Module, sample: Inputs, loader: str, *, of_classes: bool) -> None:
     name = type(model).__name__
     first = next(model.parameters(), None)
     moved = sample if first is None else sample.to(first.device)
@@ -67,7 +94,7 @@ def require_logits(model: nn.Module, sample: Inputs, *, of_classes: bool) -> Non
             raise
         except Exception as error:  # the model's own code may raise anything
             raise InputError(
-                f"{name} cannot be run on the first calibration sample, {_described(sample)} "
+                f"{name} cannot be run on the first {loader} sample, {_described(sample)} "
                 f"({type(error).__name__}: {error}). Expected inputs that it takes: a tensor, a "
                 "dictionary of keyword arguments, or a tuple for several arguments; with labels in "
                 "a pair, (inputs, labels) or ((first, second), labels)."
@@ -95,7 +122,7 @@ def labelled(loader: Iterable[object] | None) -> Iterable[object] | None:
     """The loader if its samples have labels, as far as its first batch shows."""
     if loader is None:
         return None
-    with torch.random.fork_rng():
+    with _only_looking(loader):
         first = next((read_batch(batch) for batch in loader), None)
     return None if first is not None and first.given_labels is None else loader
 

@@ -270,7 +270,7 @@ def _augmented(inputs: Inputs, recipe: Recipe) -> Inputs:
         raise InputError(
             "the recipe shifts or mirrors images, but the training loader yields inputs with "
             f"tensors of shapes {inputs.words()}; expected one tensor (N, C, H, W). Set shift to 0 "
-            "and flip to False."
+            "and flip to false in the recipe."
         )
     return Inputs(args=(augment(images, recipe),))
 
