@@ -96,23 +96,23 @@ def prune(
         o.option(o.SIZE, "MODULE", "Keep all channels of this module; the same way."),
     ] = None,
     equal_layers: Annotated[
-        bool | None,
-        typer.Option(
-            "--equal-layers/--no-equal-layers",
-            help="Keep equal numbers of channels in layers whose names differ in a number only, as "
-            "a network needs that is built from one configuration.",
-            rich_help_panel=o.SIZE,
+        bool,
+        o.flag(
+            o.SIZE,
+            "--equal-layers",
+            "Keep equal numbers of channels in layers whose names differ in a number only, as a "
+            "network needs that is built from one configuration.",
         ),
-    ] = None,
+    ] = False,
     through_norms: Annotated[
-        bool | None,
-        typer.Option(
-            "--through-norms/--no-through-norms",
-            help="Remove channels that a layer norm mixes, too; the small network is then not the "
+        bool,
+        o.flag(
+            o.SIZE,
+            "--through-norms",
+            "Remove channels that a layer norm mixes, too; the small network is then not the "
             "masked one and needs retraining.",
-            rich_help_panel=o.SIZE,
         ),
-    ] = None,
+    ] = False,
     multiple: Annotated[
         int | None,
         o.option(
@@ -178,7 +178,7 @@ def prune(
     given = {
         "network": network, "weights": weights, "data": data, "params": params, "flops": flops,
         "include": include or None, "exclude": exclude or None,
-        "equal_layers": equal_layers, "through_norms": through_norms,
+        "equal_layers": equal_layers or None, "through_norms": through_norms or None,
         "method": method, "multiple": multiple, "recipe.epochs": epochs,
         "recipe.learning_rate": learning_rate, "calibration_samples": calibration_samples,
         "retraining_samples": retraining_samples, "certification_samples": certification_samples,
