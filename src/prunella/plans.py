@@ -15,7 +15,8 @@ from prunella.core.errors import InputError
 from prunella.core.samples import SampleIds
 from prunella.core.types import ChannelGraph, ChannelGroup, ChannelScores, Cost
 from prunella.graph.labelled_run import require_prunable
-from prunella.select import method as method_named
+from prunella.methods import fitting_scores
+from prunella.methods import method as method_named
 from prunella.surgery import verified_cut
 
 
@@ -120,17 +121,18 @@ def make_plan(
 
     Args:
         graph: From `trace`.
-        scores: From `sensitivities`; may be None for methods that use none ("random").
+        scores: From `score` with the same method, or `sensitivities` for the family "pfp"; may be
+            None for methods that use none ("random").
         budget: `Params(0.4)` keeps at most 40 % of the parameters, `Flops(0.5)` at most half of
             the multiply-adds.
-        method: A registered name: "pfp", "filter-norm", "random".
+        method: A registered name, for instance "pfp", "taylor" or "filter-norm"; `METHODS` has all.
         multiple: Keep multiples of this many channels (or all of a group); 8 suits CPUs.
         seed: For methods that draw at random.
 
     Raises:
         BudgetError: the budget cannot be met; names the smallest reachable value.
         GraphError: nothing can be pruned; gives the reason for each group.
-        InputError: unknown method, or scores that do not belong to the graph.
+        InputError: unknown method, or scores that do not belong to the graph or the method.
     """
     require_prunable(graph)
     if not isinstance(budget, Budget):
@@ -142,8 +144,9 @@ def make_plan(
         raise InputError(f"multiple must be at least 1, got {multiple}.")
     chosen = method_named(method)
     generator = torch.Generator().manual_seed(seed)
-    selection = chosen.select(graph, scores, budget, multiple=multiple, generator=generator)
-    used = scores.samples if scores is not None and chosen.uses_scores else SampleIds.none()
+    known = fitting_scores(chosen, graph, scores)
+    selection = chosen.select(graph, known, budget, multiple=multiple, generator=generator)
+    used = known.samples if known is not None else SampleIds.none()
     return Plan.from_kept(
         graph, selection.kept, requested=budget, method=method, seed=seed, samples=used
     )

@@ -20,12 +20,13 @@ from prunella.core.samples import SampleIds
 from prunella.core.types import ChannelGraph, ChannelScores
 from prunella.graph.labelled_run import require_prunable
 from prunella.measure import accuracy, compare_latency, cost
+from prunella.methods import method as method_named
+from prunella.methods import score
 from prunella.pipeline.repairing import repaired
 from prunella.pipeline.result import PruneResult
 from prunella.plans import Plan, make_plan
 from prunella.retrain import Checkpoint, Recipe, fit
-from prunella.select import method as method_named
-from prunella.sensitivity import check_weights, sensitivities
+from prunella.sensitivity import check_weights
 from prunella.terminal import progress_for_people
 from prunella.tracing import Pattern, trace, without_groups
 
@@ -107,7 +108,7 @@ def prune(
     Args:
         model: Maps inputs (N, ...) to logits (N, classes).
         calibration: Yields inputs, or (inputs, labels); scores the channels. Training
-            samples will do.
+            samples will do. Some methods need labels.
         budget: `Params(0.4)` or `Flops(0.5)`.
         certification: Yields (inputs, labels) that neither the training of the original nor any
             other step has seen. Without it there is no certificate.
@@ -119,7 +120,7 @@ def prune(
         example_inputs: For tracing; by default the first calibration sample.
         include: If given, only channels of these modules may be removed; see `trace`.
         exclude: Modules whose channels all stay.
-        method: A registered method.
+        method: A registered method; it scores the channels in its own way.
         multiple: Keep multiples of this many channels; 8 suits CPUs.
         latency_batches: Batch sizes to measure run times at; none by default.
         alpha: Share of samples on which the certificate's bound on the outputs may be exceeded.
@@ -149,7 +150,7 @@ def prune(
     graph = trace(model, examples, include=include, exclude=exclude)
     require_prunable(graph)
     on_stage("scoring the channels")
-    scores = _scores(model, graph, calibration, method, kept, bars)
+    scores = _scores(model, graph, calibration, method, seed, kept, bars)
     make = partial(
         make_plan,
         scores=scores,
@@ -270,6 +271,7 @@ def _scores(
     graph: ChannelGraph,
     calibration: Iterable[object],
     method: str,
+    seed: int,
     stages: Stages,
     progress: Progress,
 ) -> ChannelScores | None:
@@ -277,7 +279,7 @@ def _scores(
         return None
     scores = stages.load_scores()
     if scores is None:
-        scores = sensitivities(model, graph, calibration, progress=progress)
+        scores = score(model, graph, calibration, method, seed=seed, progress=progress)
         stages.save_scores(scores)
     return scores
 
@@ -291,7 +293,7 @@ def _used_samples(
 ) -> SampleIds:
     """All samples that inform the small network."""
     parts = [plan.samples]
-    if scores is None:
+    if scores is None or not scores.samples.count:
         parts.append(sample_ids(calibration, progress, "fingerprints of calibration samples"))
     if retraining is not calibration:
         parts.append(sample_ids(retraining, progress, "fingerprints of retraining samples"))
