@@ -130,7 +130,7 @@ def draws_for_unique(
     Args:
         probabilities: Shape (G,), each in [0, 1], sum 1 within 1e-6.
         unique: Wanted expectation, at least 0 and less than the number of channels that can be
-            drawn at all; for a lone channel 0 or 1.
+            drawn at all; where a channel has probability 1, not between 0 and 1.
 
     Returns:
         The number of draws, a real number: at least `unique` where that is at least 1.
@@ -142,11 +142,12 @@ def draws_for_unique(
     support = int((array > 0).sum())
     if unique in (0, 1):
         return float(unique)
-    # A lone channel is there from the first draw on: nothing lies between 0 and 1.
-    if not 0 < unique < support or support == 1:
+    # A channel of probability 1 is there from the first draw on: nothing lies between 0 and 1.
+    if not float(array.max() == 1) < unique < support:
         raise InputError(
-            f"unique is {unique!r}; expected a number from 0 to less than {support}, which is how "
-            "many channels have a probability above 0: all of them are never certain to be drawn."
+            f"unique is {unique!r}; expected 0, 1, or a number in between or above (in between "
+            f"only if no probability is 1) and less than {support}, which is how many channels "
+            "have a probability above 0: all of them are never certain to be drawn."
         )
     log_missed = _log_missed(array[array > 0])
     low = high = math.log(unique)
