@@ -49,7 +49,7 @@ def scales(
             f"method {NAME!r} compares scales of batch norm, but {len(without)} of {len(found)} "
             f"groups pass none: {', '.join(map(repr, without[:_LISTED]))}"
             f"{', ...' if len(without) > _LISTED else ''}. Leave them whole with "
-            "trace(..., exclude=[their names]), or use another method."
+            "include=[torch.nn.BatchNorm2d] (in trace, or prune), or use another method."
         )
     values = {name: scale for name, scale in found.items() if scale is not None}
     return ChannelScores(method=NAME, by_group=values)

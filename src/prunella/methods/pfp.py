@@ -3,7 +3,8 @@
     n_l = E[different channels in m_l(eps) draws],   p_j = s_j / S
     pfp             the n_l largest s_j, weights as they are
     pfp-random      n_l channels drawn with replacement, what reads channel j times n_j / (m p_j)
-    pfp-hybrid      the k largest for certain, the other n_l - k drawn among the rest
+    pfp-hybrid      the k largest for certain, the other n_l - k drawn among the rest, with the k
+                    that makes the bound smallest; k = n_l is pfp
     pfp-systematic  n_l channels drawn systematically: the same chances with less variance
 
 All from the scores of `sensitivities` and one error eps that the groups share.
@@ -78,7 +79,7 @@ def pfp_hybrid(
     multiple: int,
     generator: torch.Generator,
 ) -> Selection:
-    """As many for certain as make the bound on the drawn rest smallest."""
+    """As many for certain as make the bound smallest, from none to all."""
     return _drawn(_by_both, graph, required(scores), budget, multiple, generator)
 
 
@@ -115,7 +116,9 @@ def _by_both(scores: Weights, count: int, sums: int, generator: np.random.Genera
     order = np.argsort(-scores, kind="stable")
     weights = np.ones_like(scores)
     rest = order[certain:]
-    weights[rest] = _by_draws(scores[rest], count - certain, 0, generator)
+    weights[rest] = 0
+    if certain < count:
+        weights[rest] = _by_draws(scores[rest], count - certain, 0, generator)
     return weights
 
 
@@ -142,5 +145,6 @@ def _drawn(
             continue
         weights = draw(values, count, scores.sums[group.name], numbers)
         kept[group.name] = torch.from_numpy(np.flatnonzero(weights))
-        scales[group.name] = torch.from_numpy(weights[weights > 0])
+        if ((weights != 0) & (weights != 1)).any():
+            scales[group.name] = torch.from_numpy(weights[weights > 0])
     return Selection(kept=kept, allocation=allocation, scales=scales)

@@ -18,7 +18,10 @@ def producing_rows(model: nn.Module, group: ChannelGroup, method: str) -> Tensor
     Raises:
         InputError: no weight of two axes or more makes the channels.
     """
-    tensors = dict(model.named_parameters(remove_duplicate=False))
+    tensors = {
+        **dict(model.named_buffers(remove_duplicate=False)),
+        **dict(model.named_parameters(remove_duplicate=False)),
+    }
     parts = []
     for member in group.members:
         weight = tensors.get(member.tensor)
@@ -28,7 +31,7 @@ def producing_rows(model: nn.Module, group: ChannelGroup, method: str) -> Tensor
     if not parts:
         raise InputError(
             f"group {group.name!r}: no convolution or linear layer makes these channels, so method "
-            f"{method!r} has no filters to compare; trace with exclude=[{group.name!r}], or use a "
+            f"{method!r} has no filters to compare; leave the group whole with exclude, or use a "
             "method that looks at activations, such as 'pfp'."
         )
     return torch.cat(parts, dim=1)

@@ -25,8 +25,9 @@ class Split:
 
     Attributes:
         certain: Number k of the largest scores; of equal ones those that come first.
-        draws: Draws among the others; 0 where all others have score 0.
-        eps: Relative error that the draws guarantee.
+        draws: Draws among the others; 0 where none are made.
+        eps: Relative error that is guaranteed: of the draws with probability 1 - delta, without
+            draws for certain.
     """
 
     certain: int
@@ -73,7 +74,8 @@ def split_channels(
     """As `split`, for a number of different channels in place of a number of draws.
 
     With k kept for certain, the others get as many draws as hold `channels` - k different channels
-    in expectation.
+    in expectation. With k = `channels` nothing is drawn, and the bound is that of removing the
+    others without chance, `constant` * S_k. So the result is never worse than either extreme.
 
     Args:
         scores: Sensitivities, shape (G,), finite, at least 0, not all 0.
@@ -96,7 +98,11 @@ def split_channels(
         rest = ordered[k:support]
         return draws_for_unique(rest / rest.sum(), channels - k)
 
-    return _best(ordered, range(channels), left, sums, delta, constant)
+    drawn = _best(ordered, range(channels), left, sums, delta, constant)
+    removed = constant * float(ordered[channels:].sum())
+    if removed <= drawn.eps:
+        return Split(certain=channels, draws=0.0, eps=removed)
+    return drawn
 
 
 def _ordered(scores: ArrayLike) -> NDArray[np.float64]:

@@ -47,16 +47,25 @@ def test_the_best_of_all_splits_of_channels(scores, data):
         bound(scores, k, draws_for_unique(probabilities(ordered[k:]), channels - k))
         for k in range(channels)
     ]
+    tried.append(float(ordered[channels:].sum()))  # nothing is drawn
     assert found.eps == pytest.approx(min(tried), rel=1e-9)
     assert found.eps == pytest.approx(tried[found.certain], rel=1e-9)
     assert found.draws >= channels - found.certain - 1e-9
+    assert (found.draws > 0) == (found.certain < channels)
 
 
 def test_a_channel_that_dominates_is_kept_for_certain():
     scores = np.array([0.1, 20.0, 0.1, 0.1, 0.1])
     assert split(scores, 20, 10, 0.1).certain >= 1
-    # Where different channels count, drawing it again and again costs nothing.
-    assert split_channels(scores, 3, 10, 0.1).certain == 0
+    # Of 3 different channels all are certain: removing 0.2 of 20.4 beats any draw.
+    found = split_channels(scores, 3, 10, 0.1)
+    assert (found.certain, found.eps) == (3, pytest.approx(0.2))
+
+
+def test_draws_beat_removal_where_much_would_be_removed():
+    scores = np.full(200, 0.5)
+    found = split_channels(scores, 100, 10, 0.1)
+    assert (found.certain, found.eps < 50) == (0, True)
 
 
 def test_where_all_are_alike_nothing_is_gained():
