@@ -121,6 +121,13 @@ def _notes(result: PruneResult) -> tuple[str, ...]:
         "The network right after the cut was compared with the original whose removed channels "
         f"were masked: largest relative difference {result.difference:.1e}."
     ]
+    scales = result.plan.scales
+    if scales:
+        every = torch.cat(list(scales.values()))
+        notes.append(
+            f"In {len(scales)} groups channels were drawn at random; the weights that read them "
+            f"were scaled by {every.min():.3g} to {every.max():.3g}, so that the sums are right on average."
+        )
     frozen = [group for group in result.plan.graph.groups if not group.prunable]
     if frozen:
         notes.append(
