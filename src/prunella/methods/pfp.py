@@ -11,7 +11,7 @@ All from the scores of `sensitivities` and one error eps that the groups share.
 
 Source: Liebenwein, Baykal, Lang, Feldman, Rus, "Provable filter pruning for efficient neural
 networks", ICLR 2020, sections 3.2 to 3.4. How draws meet a budget that counts channels is our own:
-`docs/theory/sampling.md`, section 3.
+`docs/theory/sampling.md`, section 5.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Drawing with replacement: counts by channel, from an explicit generator.
 
 With counts n_j of m draws, n_j / (m p_j) is an unbiased weight: its expectation is 1 for every
-channel that can be drawn. Proofs: `docs/theory/sampling.md`, sections 2 and 3.
+channel that can be drawn. Proofs: `docs/theory/sampling.md`, sections 2 and 5.
 """
 
 from __future__ import annotations
@@ -93,7 +93,7 @@ def draw_unique(
     an exponential time, and from then to the end Poisson many times more.
 
     Source: Pathak, "On inverse sampling with unequal probabilities", Biometrika 51, 1964; proof in
-    `docs/theory/sampling.md`, section 3.
+    `docs/theory/sampling.md`, section 5.
 
     Args:
         probabilities: Shape (K,), sum 1.

@@ -2,7 +2,7 @@
 
 If the k largest are kept as they are, the draws estimate the sum of the others alone, whose total
 score is S_k = S - (s_1 + .. + s_k). Theorem 1 then holds with S_k in place of S
-(`docs/theory/sampling.md`, section 2, corollary): fewer draws, but of a sum that matters less.
+(`docs/theory/sampling.md`, section 5): fewer draws, but of a sum that matters less.
 """
 
 from __future__ import annotations

@@ -117,7 +117,8 @@ def test_half_precision_keeps_its_type(model, graph):
 def test_on_the_meta_device(graph):
     plan = prunella.Plan.from_kept(graph, {"a": [0, 1]}, scales={"a": [0.3, 1.7]})
     with torch.device("meta"):
-        small = plan.apply(Net())
+        model = Net()
+    small = plan.apply(model)
     assert small.b.weight.shape == (2, 2, 3, 3)
 
 
