@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Protocol, final
 
@@ -160,11 +161,13 @@ def prune(
         seed=seed,
     )
     plan = make(graph)
-    used = _used_samples(plan, calibration, retraining, scores, bars)
+    seen = _calibration_samples(calibration, scores, bars)
+    used = _used_samples(seen, calibration, retraining, bars)
     if certification is not None:
         _refuse_overlap(certification, used, bars)
     on_stage("cutting, and comparing with the masked original")
     plan, small, difference = _cut(model, plan, make)
+    plan = replace(plan, samples=seen)  # they repair the network even where they did not score it
     judged = evaluation if evaluation is not None else certification
     on_stage("measuring accuracy")
     original = _accuracy(model, judged, bars)
@@ -284,17 +287,23 @@ def _scores(
     return scores
 
 
+def _calibration_samples(
+    calibration: Iterable[object], scores: ChannelScores | None, progress: Progress
+) -> SampleIds:
+    """Fingerprints of the calibration samples, which some methods take while they score."""
+    if scores is not None and scores.samples.count:
+        return scores.samples
+    return sample_ids(calibration, progress, "fingerprints of calibration samples")
+
+
 def _used_samples(
-    plan: Plan,
+    seen: SampleIds,
     calibration: Iterable[object],
     retraining: Iterable[object],
-    scores: ChannelScores | None,
     progress: Progress,
 ) -> SampleIds:
     """All samples that inform the small network."""
-    parts = [plan.samples]
-    if scores is None or not scores.samples.count:
-        parts.append(sample_ids(calibration, progress, "fingerprints of calibration samples"))
+    parts = [seen]
     if retraining is not calibration:
         parts.append(sample_ids(retraining, progress, "fingerprints of retraining samples"))
     return SampleIds.union(parts)
