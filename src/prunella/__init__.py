@@ -47,11 +47,11 @@ if TYPE_CHECKING:
     from prunella.graph import rule as register_rule
     from prunella.iterative import compose, slice_optimizer
     from prunella.measure import accuracy, compare_latency, cost
+    from prunella.methods import METHODS, Method, Selection, register_method, score
     from prunella.pipeline import PruneResult, prune
     from prunella.planning import make_plan as plan
     from prunella.plans import Plan
     from prunella.retrain import Recipe, fit, reestimate_batchnorm
-    from prunella.select import METHODS, Selection, register_method
     from prunella.sensitivity import sensitivities
     from prunella.tracing import trace
 
@@ -75,6 +75,7 @@ __all__ = [
     "InputError",
     "Latency",
     "Member",
+    "Method",
     "Params",
     "Plan",
     "PruneResult",
@@ -105,6 +106,7 @@ __all__ = [
     "save",
     "save_optimizer",
     "save_weights",
+    "score",
     "sensitivities",
     "slice_optimizer",
     "testing",
@@ -131,14 +133,15 @@ _HOMES = {
     "GraphError": "prunella.core.errors:GraphError",
     "Latency": "prunella.core.budgets:Latency",
     "InputError": "prunella.core.errors:InputError",
-    "METHODS": "prunella.select:METHODS",
+    "METHODS": "prunella.methods:METHODS",
     "Member": "prunella.core.types:Member",
+    "Method": "prunella.methods:Method",
     "Params": "prunella.core.budgets:Params",
     "Plan": "prunella.plans:Plan",
     "PruneResult": "prunella.pipeline:PruneResult",
     "PrunellaError": "prunella.core.errors:PrunellaError",
     "Recipe": "prunella.retrain:Recipe",
-    "Selection": "prunella.select:Selection",
+    "Selection": "prunella.methods:Selection",
     "SurgeryError": "prunella.core.errors:SurgeryError",
     "__version__": "prunella.core.version:__version__",
     "accuracy": "prunella.measure:accuracy",
@@ -158,11 +161,12 @@ _HOMES = {
     "plan": "prunella.planning:make_plan",
     "prune": "prunella.pipeline:prune",
     "reestimate_batchnorm": "prunella.retrain:reestimate_batchnorm",
-    "register_method": "prunella.select:register_method",
+    "register_method": "prunella.methods:register_method",
     "register_rule": "prunella.graph:rule",
     "save": "prunella.files:save",
     "save_optimizer": "prunella.files:save_optimizer",
     "save_weights": "prunella.files:save_weights",
+    "score": "prunella.methods:score",
     "sensitivities": "prunella.sensitivity:sensitivities",
     "slice_optimizer": "prunella.iterative:slice_optimizer",
     "testing": "prunella.testing",

@@ -123,7 +123,7 @@ def main() -> None:
     graph = prunella.trace(model, torch.zeros(1, 2, 4, 4))
     calibration = [torch.cos(inputs() + turn) for turn in range(2)]
     scores = prunella.sensitivities(model, graph, calibration)
-    plan = prunella.plan(graph, scores, prunella.Params(0.6), seed=3)
+    plan = prunella.plan(graph, scores, prunella.Params(0.6), "pfp-random", seed=3)
     small = plan.apply(model).eval()
     with torch.no_grad():
         small.last.bias.add_(0.25)  # as after training
@@ -141,6 +141,7 @@ def main() -> None:
         "samples": plan.samples.count,
         "samples_digest": plan.samples.digest,
         "kept": {name: units.tolist() for name, units in plan.kept.items()},
+        "scales": {name: values.tolist() for name, values in plan.scales.items()},
         "frozen": {group.name: group.reason for group in graph.groups if not group.prunable},
         "original": [plan.original.params, plan.original.macs, plan.original.bytes],
         "achieved": [plan.achieved.params, plan.achieved.macs, plan.achieved.bytes],

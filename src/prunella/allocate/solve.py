@@ -8,6 +8,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from prunella.allocate.cost import CostModel
 from prunella.core.budgets import Budget
@@ -15,7 +17,7 @@ from prunella.core.errors import BudgetError, DataError
 from prunella.core.types import ChannelGraph, ChannelScores, Cost
 from prunella.sampling import expected_unique, probabilities, sample_complexity
 
-_DELTA = 0.1  # failure probability in the sample complexity; it ranks groups, nothing more
+DELTA = 0.1  # failure probability in the sample complexity; it ranks groups, nothing more
 _STEPS = 200
 
 
@@ -26,7 +28,8 @@ class Allocation:
     Attributes:
         kept: Units to keep, by group.
         achieved: Cost with them.
-        knob: Value of the shared quantity: the error eps, or the kept fraction.
+        knob: Value of the shared quantity: the error eps, the kept fraction, or the score from
+            which on units stay.
     """
 
     kept: Mapping[str, int]
@@ -70,7 +73,7 @@ def shared_error(
         eps = math.exp(log_eps)
         counts = {}
         for name, (chance, total) in chances.items():
-            draws = sample_complexity(eps, total, scores.sums[name], _DELTA)
+            draws = sample_complexity(eps, total, scores.sums[name], DELTA)
             counts[name] = float(expected_unique(chance, draws))
         return counts
 
@@ -96,6 +99,45 @@ def uniform(graph: ChannelGraph, budget: Budget, *, multiple: int = 1) -> Alloca
         high=1.0,
         multiple=multiple,
         knob=lambda removed: 1 - removed,
+    )
+
+
+def one_threshold(
+    graph: ChannelGraph,
+    values: Mapping[str, Tensor],  # group name -> (size,)
+    budget: Budget,
+    *,
+    multiple: int = 1,
+) -> Allocation:
+    """One threshold for the scores of all groups, as low as the budget allows.
+
+    Each group keeps as many units as have a score above it, and at least one. Of equal scores
+    those of earlier groups and units stay.
+
+    Raises:
+        BudgetError: the budget is below what the floors allow.
+    """
+    sizes = torch.tensor([group.size for group in graph.prunable])
+    owner = torch.arange(len(sizes)).repeat_interleave(sizes).flip(0)
+    scores = torch.cat([values[group.name].double().cpu() for group in graph.prunable]).flip(0)
+    order = torch.argsort(scores, stable=True)  # the first to go; later units first among equals
+
+    def gone(removed: float) -> int:
+        return int(removed * len(order))
+
+    def wanted(removed: float) -> dict[str, float]:
+        taken = torch.bincount(owner[order[: gone(removed)]], minlength=len(sizes))
+        left = (sizes - taken).tolist()
+        return {group.name: float(n) for group, n in zip(graph.prunable, left, strict=True)}
+
+    return _bisect(
+        graph,
+        budget,
+        wanted,
+        low=0.0,
+        high=1.0,
+        multiple=multiple,
+        knob=lambda removed: float(scores[order[min(gone(removed), len(order) - 1)]]),
     )
 
 

@@ -41,6 +41,11 @@ class Budget(Share):
     __slots__ = ()
 
     @property
+    def words(self) -> str:
+        """The request in words."""
+        return f"at most {100 * self.fraction:g} % of the {self.unit}"
+
+    @property
     @abstractmethod
     def unit(self) -> str:
         """What is counted, for messages."""
@@ -115,3 +120,8 @@ class Latency(Share):
                 f"Latency({self.fraction:g}, batch={self.batch!r}): the batch must be a whole "
                 "number of samples, at least 1."
             )
+
+    @property
+    def words(self) -> str:
+        """The request in words."""
+        return f"at most {100 * self.fraction:g} % of the run time with a batch of {self.batch}"

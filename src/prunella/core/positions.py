@@ -43,3 +43,29 @@ def shape_without(
         length - len(removed[axis]) if axis in removed else length
         for axis, length in enumerate(shape)
     )
+
+
+def reading_factors(
+    graph: ChannelGraph,
+    kept: Mapping[str, Tensor],  # group name -> (kept,) int64
+    scales: Mapping[str, Tensor],  # group name -> (kept,)
+) -> dict[str, dict[int, Tensor]]:
+    """For each weight and axis that reads scaled units, the factor of every position; float64.
+
+    A position that belongs to no scaled unit, or to one that goes, has factor 1.
+    """
+    ends: dict[tuple[str, int], int] = defaultdict(int)
+    for group in graph.groups:
+        for member in group.members:
+            last = int(member.indices.max()) + 1 if member.indices.numel() else 0
+            ends[member.tensor, member.axis] = max(ends[member.tensor, member.axis], last)
+    factors: dict[str, dict[int, Tensor]] = defaultdict(dict)
+    for name, values in scales.items():
+        for member in graph.group(name).members:
+            if member.role == "consumer":
+                axes = factors[member.tensor]
+                if member.axis not in axes:
+                    length = ends[member.tensor, member.axis]
+                    axes[member.axis] = torch.ones(length, dtype=torch.float64)
+                axes[member.axis][member.indices[kept[name]]] = values.double()[:, None]
+    return factors

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from prunella.core.types import ChannelGraph, Role
 from prunella.core.words import shown
-from prunella.files.fields import entry, items, text, truth, whole
+from prunella.files.fields import entry, items, number, text, truth, whole
 
 # Positions that all members of a plan own, one number of 8 bytes each. A language model of
 # 70 billion parameters has some 15 million channels' positions.
@@ -51,7 +51,9 @@ def check_plan(data: Any) -> None:
     )
     shapes = _check_tensors(items(entry(graph, "tensors", "graph"), "graph.tensors"))
     sizes = _check_groups(items(entry(graph, "groups", "graph"), "graph.groups"), shapes)
-    _check_kept(entry(data, "kept", "the plan"), sizes)
+    kept = entry(data, "kept", "the plan")
+    _check_kept(kept, sizes)
+    _check_scales(entry(data, "scales", "the plan"), kept)
 
 
 def check_disjoint(graph: ChannelGraph) -> None:
@@ -110,8 +112,8 @@ def _check_groups(rows: list[Any], shapes: Mapping[str, tuple[int, ...]]) -> dic
         members = items(entry(group, "members", where), f"{where}.members")
         if not members:
             raise ValueError(f"{where} has no members")
-        for number, row in enumerate(members):
-            tensor, axis, width = _check_member(row, f"{where}.members[{number}]", size, shapes)
+        for count, row in enumerate(members):
+            tensor, axis, width = _check_member(row, f"{where}.members[{count}]", size, shapes)
             owned[tensor, axis] += size * width
         if not reason:
             sizes[name] = size
@@ -185,6 +187,17 @@ def _check_kept(kept: Any, sizes: Mapping[str, int]) -> None:
     for name in kept:
         if name not in sizes:
             raise ValueError(f"kept names {shown(name)}, which is no prunable group")
+
+
+def _check_scales(scales: Any, kept: Mapping[str, Any]) -> None:
+    if not isinstance(scales, dict):
+        raise ValueError(f"scales is {shown(scales)}, expected an object")
+    for name, values in scales.items():
+        if name not in kept:
+            raise ValueError(f"scales names {shown(name)}, which is no prunable group")
+        where = f"scales.{shown(name)}"
+        for value in items(values, where, count=len(kept[name])):
+            number(value, where)
 
 
 def _check_inputs(values: list[Any], keywords: Any) -> None:

@@ -22,7 +22,7 @@ from prunella.files.fields import items, whole
 from prunella.files.plan_checks import DTYPES, check_disjoint, check_plan
 from prunella.plans import Plan
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 
 def _with_constraints(data: dict[str, Any]) -> dict[str, Any]:
@@ -40,13 +40,18 @@ def _with_constraints(data: dict[str, Any]) -> dict[str, Any]:
     return {**data, "graph": {**graph, "keywords": {}, "groups": groups, "tensors": tensors}}
 
 
+def _without_scales(data: dict[str, Any]) -> dict[str, Any]:
+    """Version 3 knows by what the weights that read drawn channels are multiplied."""
+    return {**data, "scales": {}}
+
+
 def _lengths(shape: Any) -> list[int]:
     return [whole(length, "a shape") for length in items(shape, "a shape")]
 
 
 # Makes a plan of version v + 1 out of one of version v, both as plain data. When the schema
 # changes, the old version gets an entry here, and tests/golden keeps a file of it.
-_UPGRADES: Mapping[int, Upgrade] = {1: _with_constraints}
+_UPGRADES: Mapping[int, Upgrade] = {1: _with_constraints, 2: _without_scales}
 _BUDGETS: Mapping[str, type[Budget]] = {"Params": budgets.Params, "Flops": budgets.Flops}
 
 
@@ -61,6 +66,7 @@ def plan_to_json(plan: Plan) -> str:
         if requested is None
         else {"kind": type(requested).__name__, "fraction": requested.fraction},
         "kept": {name: units.tolist() for name, units in plan.kept.items()},
+        "scales": {name: values.tolist() for name, values in plan.scales.items()},
         "samples": plan.samples.to_json(),
         "graph": _graph_to_data(plan.graph),
     }
@@ -86,6 +92,7 @@ def plan_from_json(text: str, *, source: str) -> Plan:
             method=data["method"],
             seed=data["seed"],
             samples=SampleIds.from_json(data["samples"]),
+            scales=data["scales"],
         )
     except NewerVersionError as error:
         raise FileError(f"{source}: {error}") from None

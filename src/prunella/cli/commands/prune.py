@@ -30,12 +30,12 @@ from prunella.core.errors import BudgetError, GraphError
 from prunella.core.types import ChannelScores
 from prunella.files import load_weights
 from prunella.files.stages import StageFiles
+from prunella.methods import METHODS
+from prunella.methods import method as method_named
 from prunella.pipeline import PruneResult
 from prunella.pipeline import prune as prune_network
 from prunella.pipeline.samples import first_sample
 from prunella.retrain import Checkpoint
-from prunella.select import METHODS
-from prunella.select import method as method_named
 from prunella.terminal import progress_for_people
 from prunella.tracing import trace
 

@@ -1,0 +1,142 @@
+"""Channels whose removal changes the loss most, to first order, stay.
+
+    s_j = mean over samples x of  (sum over positions of a_j(x) dE/da_j(x))^2
+
+Source: Molchanov, Mallya, Tyree, Frosio, Kautz, "Importance estimation for neural network pruning",
+CVPR 2019, section 3: the first-order criterion with a gate z_j = 1 that multiplies the channel,
+s_j = (dE/dz_j)^2, compared between all layers. Of its forms this is the one of activations. The
+gate stands where layers read the channel, which is where a cut takes effect; there
+
+    dE/dz_j = sum over positions of a_j dE/da_j = sum over weights w that read j of w dE/dw,
+
+and the right side is what is computed. Squares are taken sample by sample, so that the loader's
+batch size has no influence (the paper squares the mean over a mini-batch). E is the cross entropy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from prunella.core.batches import check_labels
+from prunella.core.errors import DataError, InputError
+from prunella.core.inputs import Inputs, tensors_in
+from prunella.core.modes import attention_in_parts, evaluating, full_precision
+from prunella.core.progress import Progress
+from prunella.core.samples import SampleIds
+from prunella.core.types import ChannelGraph, ChannelScores
+from prunella.methods.passes import one, samples
+from prunella.methods.ranking import largest_of_all
+from prunella.methods.registry import register_method
+
+NAME = "taylor"
+
+
+def gate_gradients(
+    model: nn.Module,
+    graph: ChannelGraph,
+    loader: Iterable[object],
+    *,
+    generator: torch.Generator,
+    progress: Progress,
+) -> ChannelScores:
+    """Mean squared derivative of the loss by a factor on each unit."""
+    del generator
+    stored = {
+        **dict(model.named_buffers(remove_duplicate=False)),
+        **dict(model.named_parameters(remove_duplicate=False)),
+    }
+    readers = {
+        member.tensor: stored[member.tensor]
+        for group in graph.prunable
+        for member in group.members
+        if member.role == "consumer"
+    }
+    device = next(model.parameters()).device
+    totals = {g.name: torch.zeros(g.size, dtype=torch.float64) for g in graph.prunable}
+    seen: list[SampleIds] = []
+    with evaluating(model), full_precision(device), attention_in_parts():
+        for batch in samples(loader, progress=progress, description="gradients"):
+            if batch.labels is None:
+                raise DataError(
+                    f"method {NAME!r} needs labels: the loader must yield (inputs, labels)."
+                )
+            for number in range(batch.count):
+                label = batch.labels[number : number + 1].to(device)
+                products = _weight_products(model, readers, one(batch, number, device), label)
+                for name, gradient in _gates(graph, products).items():
+                    totals[name] += gradient.square()
+            seen.append(batch.ids)
+    known = SampleIds.union(seen)
+    values = {name: (total / known.count).float() for name, total in totals.items()}
+    return ChannelScores(method=NAME, by_group=values, samples=known)
+
+
+def _weight_products(
+    model: nn.Module,
+    readers: dict[str, Tensor],
+    sample: Inputs,
+    label: Tensor,  # (1,)
+) -> dict[str, Tensor]:
+    """w dE/dw of each weight that reads channels, for one sample."""
+    tensors = list(readers.values())
+    with torch.enable_grad(), _requiring_gradients(tensors):
+        loss = _loss(model(*sample.args, **sample.kwargs), label)
+        gradients = torch.autograd.grad(loss, tensors, allow_unused=True)
+    return {
+        name: (tensor.detach() * gradient).double()
+        for (name, tensor), gradient in zip(readers.items(), gradients, strict=True)
+        if gradient is not None
+    }
+
+
+def _loss(outputs: object, label: Tensor) -> Tensor:
+    logits = next(tensors_in(outputs), None)
+    if logits is None or logits.ndim != 2 or len(logits) != 1:
+        had = "no tensor" if logits is None else f"shape {tuple(logits.shape)}"
+        raise InputError(
+            f"method {NAME!r} needs a network that gives logits (N, classes); for one sample it "
+            f"gave {had}."
+        )
+    check_labels(label, logits.shape[1])
+    return F.cross_entropy(logits, label)
+
+
+def _gates(graph: ChannelGraph, products: dict[str, Tensor]) -> dict[str, Tensor]:
+    """dE/dz of each unit, (size,), for each group."""
+    found = {}
+    for group in graph.prunable:
+        gradient = torch.zeros(group.size, dtype=torch.float64)
+        for member in group.members:
+            if member.role == "consumer" and member.tensor in products:
+                product = products[member.tensor]
+                others = [axis for axis in range(product.ndim) if axis != member.axis]
+                along = product.sum(dim=others).cpu() if others else product.cpu()
+                gradient += along[member.indices].sum(dim=1)
+        found[group.name] = gradient
+    return found
+
+
+@contextmanager
+def _requiring_gradients(tensors: Sequence[Tensor]) -> Iterator[None]:
+    """Let tensors have gradients; their flags are restored on exit."""
+    flags = [tensor.requires_grad for tensor in tensors]
+    try:
+        for tensor in tensors:
+            tensor.requires_grad_(True)
+        yield
+    finally:
+        for tensor, flag in zip(tensors, flags, strict=True):
+            tensor.requires_grad_(flag)
+
+
+register_method(
+    NAME,
+    "keep the channels whose removal changes the loss most; one threshold for all layers",
+    score=gate_gradients,
+    needs="labels",
+)(largest_of_all)
