@@ -54,6 +54,7 @@ def check_plan(data: Any) -> None:
     kept = entry(data, "kept", "the plan")
     _check_kept(kept, sizes)
     _check_scales(entry(data, "scales", "the plan"), kept)
+    entry(data, "latency", "the plan")
 
 
 def check_disjoint(graph: ChannelGraph) -> None:
