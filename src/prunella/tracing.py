@@ -10,7 +10,7 @@ from __future__ import annotations
 import fnmatch
 import logging
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,7 +22,14 @@ from prunella.core.errors import InputError
 from prunella.core.inputs import Inputs, tensors_in
 from prunella.core.modes import full_precision
 from prunella.core.types import ChannelGraph, ChannelGroup
-from prunella.graph import Run, trace_and_run, with_equal_layers
+from prunella.graph import (
+    Candidate,
+    Run,
+    candidates,
+    trace_and_run,
+    with_equal_layers,
+    with_widths,
+)
 from prunella.ops import Stand, evaluation_copy, standing
 from prunella.surgery import cut, with_own_attention
 
@@ -152,6 +159,9 @@ class _Failure:
 
 def _tried(graph: ChannelGraph, model: nn.Module, inputs: Inputs, run: Run) -> ChannelGraph:
     trial = _Trial(model, inputs, run)
+    failure = trial.failure(graph) if graph.prunable else None
+    if failure is not None:
+        graph = _with_numbers_in_step(graph, trial, candidates(run.labels, graph.groups, model))
     while graph.prunable:
         failure = trial.failure(graph)
         if failure is None:
@@ -164,6 +174,28 @@ def _tried(graph: ChannelGraph, model: nn.Module, inputs: Inputs, run: Run) -> C
         culprits += _alike(graph, culprits, failure.module, trial.kinds)
         graph = without_groups(graph, dict.fromkeys(culprits, failure.words))
     return graph
+
+
+def _with_numbers_in_step(
+    graph: ChannelGraph, trial: _Trial, found: Sequence[Candidate]
+) -> ChannelGraph:
+    """The graph that changes a number in the modules where the code runs if, and only if, it does.
+
+    The first set of attributes that lets all modules of its kind run is taken.
+    """
+    for candidate in found:
+        names = _with_linked(graph, candidate.widths)
+        if names and trial.fails(graph)(names):
+            changed = with_widths(graph, candidate)
+            graph = graph if trial.fails(changed)(names) else changed
+    return graph
+
+
+def _with_linked(graph: ChannelGraph, names: Iterable[str]) -> list[str]:
+    """The prunable groups of these names, and those that must stay equal to one of them."""
+    own = [group for group in graph.prunable if group.name in names]
+    linked = {group.balance for group in own} - {""}
+    return [g.name for g in graph.prunable if g in own or g.balance in linked]
 
 
 class _Trial:

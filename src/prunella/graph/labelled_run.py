@@ -22,6 +22,7 @@ from prunella.graph.call import RULES, Call
 from prunella.graph.groups import groups_of
 from prunella.graph.labels import Labels
 from prunella.graph.rules.contract import freeze_all
+from prunella.graph.widths import freeze_lost_splits
 from prunella.ops import (
     NEEDS_VALUES,
     CallWatcher,
@@ -70,10 +71,12 @@ class Run:
     Attributes:
         tensors: What stood for the model's tensors.
         outputs: What the model returned.
+        labels: What was learnt.
     """
 
     tensors: Tensors
     outputs: object
+    labels: Labels
 
 
 def trace_and_run(
@@ -82,13 +85,15 @@ def trace_and_run(
     """As `trace`, with the run that told it."""
     if next(model.parameters(), None) is None:
         raise InputError(f"{type(model).__name__} has no parameters, so there is nothing to prune.")
-    labels, run = without_values(
+    run = without_values(
         lambda tensors: _labelled_run(model, inputs, tensors, through_norms=through_norms)
     )
+    labels = run.labels
     for leaf in tensors_in(run.outputs):
         known = labels.get(leaf)
         if known is not None:
             labels.freeze(known, "is an output of the model")
+    freeze_lost_splits(labels, model)
     tensors = _stored_tensors(labels, model)
     counted = sum(tensor.macs for tensor in tensors)
     graph = ChannelGraph(
@@ -103,7 +108,7 @@ def trace_and_run(
 
 def _labelled_run(
     model: nn.Module, inputs: Inputs, tensors: Tensors, *, through_norms: bool
-) -> tuple[Labels, Run]:
+) -> Run:
     """Run a copy of the model on labels."""
     copied, moved = evaluation_copy(model, inputs, tensors=tensors)
     labels = Labels(StoredTensors(copied), through_norms=through_norms)
@@ -124,7 +129,7 @@ def _labelled_run(
                 f"{type(model).__name__} cannot be run on the example inputs (shapes "
                 f"{inputs.words()}): {error} Give inputs of the shape and type the model expects."
             ) from error
-    return labels, Run(tensors=tensors, outputs=outputs)
+    return Run(tensors=tensors, outputs=outputs, labels=labels)
 
 
 def _leave_recurrent(labels: Labels, model: nn.Module) -> None:

@@ -19,6 +19,7 @@ from scipy.sparse.csgraph import connected_components
 from torch import Tensor
 
 from prunella.core.types import Role
+from prunella.graph.splits import Split
 from prunella.ops import StoredTensors, View
 
 FIXED = 0
@@ -102,6 +103,7 @@ class Labels:
         self.heads: list[Heads] = []
         self.products: list[Product] = []
         self.later: list[Later] = []
+        self.splits: list[Split] = []
         self.mixed: list[tuple[Tensor, tuple[int, ...]]] = []
         self._squares: dict[int, Tensor] = {}
         self._root = torch.arange(_CAPACITY)
