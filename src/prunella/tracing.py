@@ -11,7 +11,7 @@ import fnmatch
 import logging
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -24,8 +24,10 @@ from prunella.core.modes import full_precision
 from prunella.core.types import ChannelGraph, ChannelGroup
 from prunella.graph import (
     Candidate,
+    MoveWatcher,
     Run,
     candidates,
+    running_modules,
     trace_and_run,
     with_equal_layers,
     with_widths,
@@ -202,7 +204,7 @@ class _Trial:
     """Cuts about half of each prunable group out of a copy and runs it."""
 
     def __init__(self, model: nn.Module, inputs: Inputs, run: Run) -> None:
-        self.tensors = run.tensors
+        self.tensors, self.run = run.tensors, run
         # Not the copy that was run: what a run leaves behind, a cache say, has the old shapes.
         self.model, self.inputs = evaluation_copy(model, inputs, tensors=run.tensors)
         self.kinds = {name: type(module) for name, module in model.named_modules()}
@@ -211,22 +213,31 @@ class _Trial:
 
     def failure(self, graph: ChannelGraph) -> _Failure | None:
         """What went wrong, or None if the outputs have the shapes of the original's."""
+        shaped = any(_is_shaped(group) for group in graph.prunable)
         # An odd number: what fits half of an axis may fit nothing else.
         failure = self._failure(graph, lambda size: size * 5 // 8 | 1)
-        if failure is None and any(_is_shaped(group) for group in graph.prunable):
-            failure = self._failure(graph, lambda size: max(1, size - 1))
+        if failure is None and shaped:
+            failure = self._failure(graph, lambda size: max(1, size - 1), watched=True)
         return failure
 
-    def _failure(self, graph: ChannelGraph, stay: Callable[[int], int]) -> _Failure | None:
+    def _failure(
+        self, graph: ChannelGraph, stay: Callable[[int], int], *, watched: bool = False
+    ) -> _Failure | None:
         kept = {g.name: torch.arange(stay(g.size)) for g in graph.prunable}
         small = cut(self.model, graph, kept)
+        watched = watched and self.tensors is not Stand.REAL  # where the path depends on values
         try:
-            with _failures_unlogged():
-                shapes = self._run(small)
+            with _failures_unlogged(), self._watch(small, watched=watched) as watcher:
+                shapes = self._run(small, watcher)
         except Exception as error:  # the model's own code may raise anything
             return _blame(error, small)
         if shapes != self.expected:
             return _Failure(module="", words="the outputs would have other shapes")
+        found = watcher and self.run.moves.misfit(graph, kept, self.run.labels, watcher.found)
+        if found:
+            module, where = found
+            words = f"a size written in the code of {where} fits a cut by chance only"
+            return _Failure(module=module, words=words)
         return None
 
     def fails(self, graph: ChannelGraph) -> Callable[[list[str]], bool]:
@@ -238,8 +249,17 @@ class _Trial:
 
         return alone
 
-    def _run(self, model: nn.Module) -> list[torch.Size]:
-        with torch.no_grad(), full_precision(self.device), standing(self.tensors):
+    @contextmanager
+    def _watch(self, small: nn.Module, *, watched: bool) -> Iterator[MoveWatcher | None]:
+        if not watched:
+            yield None
+            return
+        with running_modules(small, full_precision_only=False) as modules:
+            yield MoveWatcher(modules)
+
+    def _run(self, model: nn.Module, watcher: MoveWatcher | None) -> list[torch.Size]:
+        watching = watcher or nullcontext()
+        with torch.no_grad(), full_precision(self.device), standing(self.tensors), watching:
             return self._shapes(model(*self.inputs.args, **self.inputs.kwargs))
 
     def _shapes(self, outputs: object) -> list[torch.Size]:

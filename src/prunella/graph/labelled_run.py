@@ -21,6 +21,7 @@ from prunella.core.types import ChannelGraph, ChannelGroup, StoredTensor
 from prunella.graph.call import RULES, Call
 from prunella.graph.groups import groups_of
 from prunella.graph.labels import Labels
+from prunella.graph.moves import Moves
 from prunella.graph.rules.contract import freeze_all
 from prunella.graph.widths import freeze_lost_splits
 from prunella.ops import (
@@ -72,11 +73,13 @@ class Run:
         tensors: What stood for the model's tensors.
         outputs: What the model returned.
         labels: What was learnt.
+        moves: How channels were viewed and divided.
     """
 
     tensors: Tensors
     outputs: object
     labels: Labels
+    moves: Moves
 
 
 def trace_and_run(
@@ -115,12 +118,13 @@ def _labelled_run(
     _leave_recurrent(labels, copied)
     precision = full_precision(next(model.parameters()).device)
     on_meta = tensors is Stand.META
-    named = _named_modules(copied, full_precision_only=on_meta)
+    named = running_modules(copied, full_precision_only=on_meta)
     with named as modules, torch.no_grad(), attention_in_parts(), precision:
         try:
             # Not around the rules, whose labels are real: the mode enters fakes for each call.
             around = standing(tensors, quick=False) if on_meta else nullcontext()
-            with around, _LabelMode(labels, tensors, modules):
+            mode = _LabelMode(labels, tensors, modules)
+            with around, mode:
                 outputs = copied(*moved.args, **moved.kwargs)
         except NEEDS_VALUES:
             raise
@@ -129,7 +133,7 @@ def _labelled_run(
                 f"{type(model).__name__} cannot be run on the example inputs (shapes "
                 f"{inputs.words()}): {error} Give inputs of the shape and type the model expects."
             ) from error
-    return Run(tensors=tensors, outputs=outputs, labels=labels)
+    return Run(tensors=tensors, outputs=outputs, labels=labels, moves=mode.moves)
 
 
 def _leave_recurrent(labels: Labels, model: nn.Module) -> None:
@@ -150,6 +154,7 @@ class _LabelMode(CallWatcher):
         self.labels = labels
         self.tensors = tensors
         self.modules = modules
+        self.moves = Moves()
 
     def answer(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if self.tensors is Stand.META:
@@ -172,6 +177,7 @@ class _LabelMode(CallWatcher):
             where=self._where,
         )
         self._label(call)
+        self.moves.note(call, self.labels)
         return out
 
     def _label(self, call: Call) -> None:
@@ -204,7 +210,7 @@ class _LabelMode(CallWatcher):
 
 
 @contextmanager
-def _named_modules(model: nn.Module, *, full_precision_only: bool) -> Iterator[list[str]]:
+def running_modules(model: nn.Module, *, full_precision_only: bool) -> Iterator[list[str]]:
     """Keep the dotted names of the modules that are running, innermost last.
 
     On the meta device nothing is converted by the model's own autocast, so that the weights it
