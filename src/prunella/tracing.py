@@ -161,13 +161,18 @@ class _Failure:
 
 def _tried(graph: ChannelGraph, model: nn.Module, inputs: Inputs, run: Run) -> ChannelGraph:
     trial = _Trial(model, inputs, run)
-    failure = trial.failure(graph) if graph.prunable else None
-    if failure is not None:
-        graph = _with_numbers_in_step(graph, trial, candidates(run.labels, graph.groups, model))
+    tried = False
     while graph.prunable:
         failure = trial.failure(graph)
         if failure is None:
             break
+        if not tried:
+            tried = True
+            found = candidates(run.labels, graph.groups, model)
+            changed = _with_numbers_in_step(graph, trial, found)
+            if changed is not graph:
+                graph = changed
+                continue
         fails = trial.fails(graph)
         suspects = _in_module(graph, failure.module)
         culprits = [name for name in suspects if fails([name])] or suspects
