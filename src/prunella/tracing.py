@@ -238,7 +238,9 @@ class _Trial:
             return _blame(error, small)
         if shapes != self.expected:
             return _Failure(module="", words="the outputs would have other shapes")
-        found = watcher and self.run.moves.misfit(graph, kept, self.run.labels, watcher.found)
+        found = watcher and self.run.moves.misfit(
+            graph, kept, self.run.labels, small, watcher.found
+        )
         if found:
             module, where = found
             words = f"a size written in the code of {where} fits a cut by chance only"

@@ -123,7 +123,7 @@ def _labelled_run(
         try:
             # Not around the rules, whose labels are real: the mode enters fakes for each call.
             around = standing(tensors, quick=False) if on_meta else nullcontext()
-            mode = _LabelMode(labels, tensors, modules)
+            mode = _LabelMode(labels, tensors, modules, Moves(copied))
             with around, mode:
                 outputs = copied(*moved.args, **moved.kwargs)
         except NEEDS_VALUES:
@@ -149,12 +149,12 @@ def _leave_recurrent(labels: Labels, model: nn.Module) -> None:
 class _LabelMode(CallWatcher):
     """Sends every ATen call to its rule."""
 
-    def __init__(self, labels: Labels, tensors: Tensors, modules: list[str]) -> None:
+    def __init__(self, labels: Labels, tensors: Tensors, modules: list[str], moves: Moves) -> None:
         super().__init__()
         self.labels = labels
         self.tensors = tensors
         self.modules = modules
-        self.moves = Moves()
+        self.moves = moves
 
     def answer(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if self.tensors is Stand.META:

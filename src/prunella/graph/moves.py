@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from prunella.core.positions import complement
 from prunella.core.types import ChannelGraph
@@ -71,9 +71,14 @@ class Move:
 
 
 class Moves:
-    """The calls of one run that view or divide channels, by module and operation."""
+    """The calls of one run that view or divide channels, by module and kind of operation.
 
-    def __init__(self) -> None:
+    Args:
+        model: What is run.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        self.kinds = {name: type(module) for name, module in model.named_modules()}
         self.counts: Counter[Key] = Counter()
         self.noted: dict[Key, list[Move]] = {}
 
@@ -97,16 +102,20 @@ class Moves:
         graph: ChannelGraph,
         kept: Mapping[str, Tensor],  # group name -> (kept,) int64
         labels: Labels,
+        small: nn.Module,
         found: Mapping[Key, Sequence[Form]],
     ) -> tuple[str, str] | None:
-        """Module and line of the first call that does not fit the cut by more than its shape.
+        """Module and line of the first call in which other channels are left than the labels say.
 
-        A module that made another number of such calls ran other code, which tells nothing.
+        A module of another class, or with another number of such calls, ran other code than the
+        one that was traced, which tells nothing.
         """
         stays = _stays(graph, kept, labels)
+        kinds = {name: type(module) for name, module in small.named_modules()}
         for key, moves in self.noted.items():
             forms = found.get(key, ())
-            for move in moves if len(forms) == self.counts[key] else ():
+            alike = len(forms) == self.counts[key] and kinds[key[0]] is self.kinds[key[0]]
+            for move in moves if alike else ():
                 if move.differs(stays, forms[move.number]):
                     return key[0], move.where
         return None
