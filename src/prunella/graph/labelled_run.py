@@ -106,6 +106,7 @@ def trace_and_run(
         inputs=inputs.detached(),
         model_type=type(model).__name__,
     )
+    labels.let_go()
     return graph, run
 
 

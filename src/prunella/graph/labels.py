@@ -175,6 +175,11 @@ class Labels:
         """
         self._awaited[id(tensor)] = (tensor, labels)
 
+    def let_go(self) -> None:
+        """Forget the tensors of the run; what was learnt from it stays."""
+        for known in (self._of, self._layers, self._awaited, self._squares):
+            known.clear()
+
     def layers(self, tensor: Tensor) -> tuple[Tensor, ...] | None:
         """Labels of a parameter's axes in a tensor made of parameters alone, each of its shape.
 
