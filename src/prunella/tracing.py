@@ -27,7 +27,6 @@ from prunella.graph import (
     MoveWatcher,
     Run,
     candidates,
-    running_modules,
     trace_and_run,
     with_equal_layers,
     with_widths,
@@ -230,9 +229,10 @@ class _Trial:
     ) -> _Failure | None:
         kept = {g.name: torch.arange(stay(g.size)) for g in graph.prunable}
         small = cut(self.model, graph, kept)
-        watched = watched and self.tensors is not Stand.REAL  # where the path depends on values
+        # Where the path depends on values, so do the calls.
+        watcher = MoveWatcher(small) if watched and self.tensors is not Stand.REAL else None
         try:
-            with _failures_unlogged(), self._watch(small, watched=watched) as watcher:
+            with _failures_unlogged():
                 shapes = self._run(small, watcher)
         except Exception as error:  # the model's own code may raise anything
             return _blame(error, small)
@@ -255,14 +255,6 @@ class _Trial:
             return self.failure(without_groups(graph, others)) is not None
 
         return alone
-
-    @contextmanager
-    def _watch(self, small: nn.Module, *, watched: bool) -> Iterator[MoveWatcher | None]:
-        if not watched:
-            yield None
-            return
-        with running_modules(small, full_precision_only=False) as modules:
-            yield MoveWatcher(modules)
 
     def _run(self, model: nn.Module, watcher: MoveWatcher | None) -> list[torch.Size]:
         watching = watcher or nullcontext()

@@ -1,7 +1,7 @@
 """The channel graph: what may be removed together, found by running the model once on labels."""
 
 from prunella.graph.call import Call, rule
-from prunella.graph.labelled_run import Run, running_modules, trace, trace_and_run
+from prunella.graph.labelled_run import Run, trace, trace_and_run
 from prunella.graph.labels import Labels
 from prunella.graph.layers import with_equal_layers
 from prunella.graph.moves import MoveWatcher
@@ -15,7 +15,6 @@ __all__ = [
     "Run",
     "candidates",
     "rule",
-    "running_modules",
     "trace",
     "trace_and_run",
     "with_equal_layers",

@@ -119,7 +119,7 @@ def _labelled_run(
     _leave_recurrent(labels, copied)
     precision = full_precision(next(model.parameters()).device)
     on_meta = tensors is Stand.META
-    named = running_modules(copied, full_precision_only=on_meta)
+    named = _named_modules(copied, full_precision_only=on_meta)
     with named as modules, torch.no_grad(), attention_in_parts(), precision:
         try:
             # Not around the rules, whose labels are real: the mode enters fakes for each call.
@@ -211,7 +211,7 @@ class _LabelMode(CallWatcher):
 
 
 @contextmanager
-def running_modules(model: nn.Module, *, full_precision_only: bool) -> Iterator[list[str]]:
+def _named_modules(model: nn.Module, *, full_precision_only: bool) -> Iterator[list[str]]:
     """Keep the dotted names of the modules that are running, innermost last.
 
     On the meta device nothing is converted by the model's own autocast, so that the weights it

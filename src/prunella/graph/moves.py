@@ -8,9 +8,11 @@ compared with what a trial cut calls.
 from __future__ import annotations
 
 import math
+import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import FrameType
 from typing import Any
 
 import torch
@@ -26,6 +28,7 @@ from prunella.ops import CallWatcher
 _VIEWS = ("view", "_unsafe_view", "reshape", "_reshape_alias")
 _PARTS = ("slice", "select", "split", "split_with_sizes")
 _KINDS = {**dict.fromkeys(_VIEWS, "view"), **dict(zip(_PARTS, _PARTS, strict=True))}
+_RUNS_MODULE = nn.Module._call_impl.__code__
 Key = tuple[str, str]  # module, kind of operation
 Form = tuple[int, ...]
 
@@ -125,22 +128,29 @@ class MoveWatcher(CallWatcher):
     """Keeps the form of each view and division of a trial cut.
 
     Args:
-        modules: Dotted names of the modules that are running, innermost last.
+        small: What is run.
     """
 
-    def __init__(self, modules: Sequence[str]) -> None:
+    def __init__(self, small: nn.Module) -> None:
         super().__init__()
         self.found: dict[Key, list[Form]] = {}
-        self._modules = modules
+        self._names = {id(module): name for name, module in small.named_modules()}
 
     def answer(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """The result of a call, whose form is kept."""
         out = func(*args, **kwargs)
         kind = _KINDS.get(func.overloadpacket.__name__)
         if kind is not None:
-            key = self._modules[-1] if self._modules else "", kind
+            key = self._running_module(), kind
             self.found.setdefault(key, []).append(_form(kind, args, out)[1])
         return out
+
+    def _running_module(self) -> str:
+        """Dotted name of the innermost module that is running; "" for the model itself."""
+        frame: FrameType | None = sys._getframe(1)
+        while frame is not None and frame.f_code is not _RUNS_MODULE:
+            frame = frame.f_back
+        return "" if frame is None else self._names.get(id(frame.f_locals.get("self")), "")
 
 
 def _matters(known: Tensor, axis: int | None) -> bool:

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, TypeGuard, TypeVar, cast
+from typing import Any, TypeVar, cast
 
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.conv import _ConvNd
 
-from prunella.core.errors import InputError
-from prunella.core.types import ChannelGraph, ChannelGroup, Width
+from prunella.core.types import ChannelGraph, ChannelGroup
 from prunella.surgery.attention import make_slim
+from prunella.surgery.numbers import narrow
 from prunella.surgery.tokens import (
     SlimBeitAttention,
     SlimCosineWindowAttention,
@@ -63,7 +63,7 @@ def refresh_attributes(
         for path in group.heads:
             count_heads(model.get_submodule(path), group, len(kept[group.name]))
         for width in group.widths:
-            _narrow(model, width, group.size - len(kept[group.name]))
+            narrow(model, width, group.size - len(kept[group.name]))
     carried = frozenset(
         member.tensor
         for group in graph.prunable
@@ -75,32 +75,6 @@ def refresh_attributes(
         for kind, function in _REFRESH:
             if _is_a(module, kind):
                 function(module, facts)
-
-
-def _narrow(model: nn.Module, width: Width, removed: int) -> None:
-    """Take what removed units leave behind off a number, or off one of several."""
-    path, _, name = width.attribute.rpartition(".")
-    owner = _submodule(model, path)
-    value = vars(owner).get(name) if owner is not None else None
-    if type(value) is int and width.place < 0:
-        setattr(owner, name, value - width.step * removed)
-    elif _are_numbers(value) and 0 <= width.place < len(value):
-        numbers = [n - width.step * removed * (i == width.place) for i, n in enumerate(value)]
-        setattr(owner, name, type(value)(numbers))
-    else:
-        raise InputError(
-            f"the plan counts on a number {width.attribute!r} that the given "
-            f"{type(model).__name__} does not have; build the model with the same factory and "
-            "arguments."
-        )
-
-
-def _are_numbers(value: object) -> TypeGuard[tuple[int, ...] | list[int]]:
-    return type(value) in (tuple, list) and all(type(n) is int for n in cast("list[int]", value))
-
-
-def _submodule(model: nn.Module, path: str) -> nn.Module | None:
-    return dict(model.named_modules()).get(path)
 
 
 def _is_a(module: nn.Module, kind: type[nn.Module] | str) -> bool:
