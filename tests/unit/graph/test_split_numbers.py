@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 import torch
 from torch import nn
 from torch.nn import functional as F
 
 import prunella
-from prunella.core.errors import InputError
+from prunella.core.errors import FileError, InputError
 from prunella.files.plans import plan_from_json, plan_to_json
 
 
@@ -198,3 +200,21 @@ def test_model_without_the_number():
     other.expand_chs = 12.0
     with pytest.raises(InputError, match="counts on a number 'expand_chs' that the given"):
         plan.apply(other)
+
+
+@pytest.mark.parametrize(
+    ("row", "words"),
+    [
+        (["expand_chs", -1], "has 2 entries|expected 3"),
+        ([7, -1, 1], "the name is 7, expected text"),
+        (["expand_chs", -2, 1], "the place is -2"),
+        (["expand_chs", -1, -1], "the step is -1"),
+    ],
+)
+def test_damaged_numbers_in_a_plan(row, words):
+    graph = prunella.trace(CrossStage(), torch.randn(1, 3, 5, 5))
+    data = json.loads(plan_to_json(prunella.Plan.from_kept(graph, {})))
+    group = next(group for group in data["graph"]["groups"] if group["widths"])
+    group["widths"] = [row]
+    with pytest.raises(FileError, match=words):
+        plan_from_json(json.dumps(data), source="it")
