@@ -191,6 +191,7 @@ def _explain(
 ) -> str:
     """All that is wrong with a configuration, in the names that the user gave."""
     missing, problems = [], []
+    unknown = 0
     for problem in error.errors():
         path = [str(part) for part in problem["loc"]]
         field = one_line(".".join(path))
@@ -198,7 +199,8 @@ def _explain(
         if problem["type"] == "missing":
             missing.append(f"--{field.replace('_', '-')}")
         elif problem["type"] == "extra_forbidden":
-            problems.append(f"{name} is no known field{_nearest(path, kind)}")
+            problems.append(f"{name} is no known field{_nearest(path, kind, unknown)}")
+            unknown += 1
         else:
             wrong = one_line(problem["msg"]).replace("Input should", "should", 1)
             known = kind.model_fields.get(field)
@@ -213,10 +215,13 @@ def _explain(
     return f"{'; '.join(problems)}."
 
 
-def _nearest(path: list[str], kind: type[BaseModel]) -> str:
+def _nearest(path: list[str], kind: type[BaseModel], already: int) -> str:
+    """A field of a similar name, or all of them, which is said once."""
     fields = list(kind.model_fields)
     if len(path) > 1:
         inner = kind.model_fields[path[0]].annotation
         fields = list(getattr(inner, "model_fields", {}))
     close = difflib.get_close_matches(path[-1], fields, n=1, cutoff=0.6)
-    return f" (did you mean {close[0]}?)" if close else f" (there are: {', '.join(fields)})"
+    if close:
+        return f" (did you mean {close[0]}?)"
+    return "" if already else f" (there are: {', '.join(fields)})"

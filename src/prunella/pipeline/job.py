@@ -192,8 +192,7 @@ def prune(
     used = _used_samples(seen, calibration, retraining, bars)
     if certification is not None:
         refuse_overlap(certification, used, bars)
-    on_stage("planning, cutting, and comparing with the masked original")
-    plan, small, difference = _cut(model, graph, make)
+    plan, small, difference = _cut(model, graph, make, on_stage)
     plan = replace(plan, samples=seen)  # they repair the network even where they did not score it
     on_stage("measuring accuracy")
     original = _accuracy(model, judged, bars)
@@ -245,12 +244,17 @@ def prune(
 
 
 def _cut(
-    model: nn.Module, graph: ChannelGraph, make: Callable[[ChannelGraph], Plan]
+    model: nn.Module,
+    graph: ChannelGraph,
+    make: Callable[[ChannelGraph], Plan],
+    on_stage: Callable[[str], None],
 ) -> tuple[Plan, nn.Module, float]:
     """Plan and cut; groups whose cut is not faithful are left whole, and the plan made again."""
     while True:
         try:
+            on_stage("planning")
             plan = make(graph)
+            on_stage("cutting, and comparing with the masked original")
             small, difference = plan.apply_verified(model)
         except SurgeryError as error:
             if not error.group:
