@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
-import copy
 from collections.abc import Mapping, Sequence
-from typing import Any, cast
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensor
@@ -15,7 +14,7 @@ from torch.overrides import TorchFunctionMode
 from prunella.core.errors import InputError
 from prunella.core.positions import complement, removed_positions, shape_without
 from prunella.core.types import ChannelGraph
-from prunella.ops import empty_containers
+from prunella.ops import copy_module
 from prunella.surgery.attributes import refresh_attributes
 
 
@@ -33,15 +32,30 @@ def cut(
         InputError: the model's tensors differ from those the graph was made from.
     """
     check_architecture(model, graph)
-    # What `deepcopy` finds here by identity it takes as the copy, so ties and names survive.
-    replaced = empty_containers(model)
+    tensors = stored_tensors(model, graph)
+    # What is found here by identity is taken as the copy, so ties and names survive.
+    replaced: dict[int, Any] = {}
     for name, axes in removed_positions(graph, kept).items():
-        tensor = _get(model, name)
+        tensor = tensors[name]
         replaced[id(tensor)] = without(tensor, axes)
     with _SharedFakes():
-        small = copy.deepcopy(model, replaced)
+        small = copy_module(model, replaced)
     refresh_attributes(small, graph, kept)
     return small
+
+
+def stored_tensors(model: nn.Module, graph: ChannelGraph) -> dict[str, Tensor]:
+    """All parameters and buffers by name, each once.
+
+    Raises:
+        InputError: a tensor in which units of the graph live is not among them.
+    """
+    tensors = {**dict(model.named_parameters()), **dict(model.named_buffers())}
+    for group in graph.prunable:
+        for member in group.members:
+            if member.tensor not in tensors:
+                raise InputError(f"{member.tensor!r} is no tensor of {type(model).__name__}.")
+    return tensors
 
 
 class _SharedFakes(TorchFunctionMode):
@@ -71,10 +85,38 @@ def without(
     left = tensor.detach()
     if isinstance(left, FakeTensor) or left.is_meta:  # there is nothing to select
         return _like(tensor, left.new_empty(shape_without(tuple(left.shape), removed)))
-    for axis, positions in removed.items():
-        stays = complement(positions, tensor.shape[axis])
-        left = left.index_select(axis, stays.to(left.device))
+    for axis, positions in sorted(removed.items()):  # whole rows first: they go quickest
+        left = _selected(left, axis, complement(positions, tensor.shape[axis]).to(left.device))
     return _like(tensor, left)
+
+
+def _selected(
+    tensor: Tensor,
+    axis: int,
+    stays: Tensor,  # (kept,) sorted int64
+) -> Tensor:
+    """Some positions of an axis; a view where they are next to each other."""
+    size = tensor.shape[axis]
+    if len(stays) and tensor.device.type == "cpu":
+        first, last = int(stays[0]), int(stays[-1])
+        if last - first + 1 == len(stays):
+            return tensor.narrow(axis, first, len(stays))
+        block = _block(stays, size) if axis == tensor.ndim - 1 else 1
+        if block > 1:  # as behind a flattening: one by one the last axis is the slowest
+            parts = tensor.unflatten(axis, (size // block, block))
+            return parts.index_select(axis, stays[::block] // block).flatten(axis)
+    return tensor.index_select(axis, stays)
+
+
+def _block(
+    stays: Tensor,  # (kept,) sorted int64
+    size: int,
+) -> int:
+    """The largest number in whose multiples all stretches of positions begin and end."""
+    positions = stays.numpy()
+    gaps = np.flatnonzero(np.diff(positions) != 1)
+    edges = [positions[0], *(positions[gaps] + 1), *positions[gaps + 1], positions[-1] + 1]
+    return int(np.gcd.reduce([size, *edges]))
 
 
 def masked(
@@ -87,20 +129,20 @@ def masked(
     Zeros in the consumers' weights give the same output as zeros in their inputs, because a
     consumer's output is a sum of products of the two.
     """
-    replaced = empty_containers(model)
-    replaced |= {id(t): t for t in (*model.parameters(), *model.buffers())}
+    tensors = stored_tensors(model, graph)
+    replaced: dict[int, Any] = {id(tensor): tensor for tensor in tensors.values()}
     for group in graph.prunable:
         removed = complement(kept[group.name], group.size)
         for member in group.members if len(removed) else ():
             if member.role == "consumer":
-                tensor = _get(model, member.tensor)
+                tensor = tensors[member.tensor]
                 own = replaced[id(tensor)]
                 if own is tensor:
                     own = replaced[id(tensor)] = _own_copy(tensor)
                 positions = member.indices[removed].reshape(-1).to(tensor.device)
                 with torch.no_grad():
-                    cast("Tensor", own).index_fill_(member.axis, positions, 0)
-    return copy.deepcopy(model, replaced)
+                    own.index_fill_(member.axis, positions, 0)
+    return copy_module(model, replaced)
 
 
 def _own_copy(tensor: Tensor) -> Tensor:
@@ -110,8 +152,8 @@ def _own_copy(tensor: Tensor) -> Tensor:
 
 def check_architecture(model: nn.Module, graph: ChannelGraph) -> None:
     """Raise InputError naming the first difference between the model and the graph's tensors."""
-    found = {name: tuple(tensor.shape) for name, tensor in model.named_parameters()}
-    found |= {name: tuple(tensor.shape) for name, tensor in model.named_buffers()}
+    own = dict(model.named_parameters())
+    found = {name: tuple(tensor.shape) for name, tensor in (*own.items(), *model.named_buffers())}
     for tensor in graph.tensors:
         if tensor.name not in found:
             raise InputError(
@@ -126,7 +168,7 @@ def check_architecture(model: nn.Module, graph: ChannelGraph) -> None:
                 f"{found[tensor.name]}; build the model with the same factory and arguments."
             )
     parameters = {tensor.name for tensor in graph.tensors if tensor.is_parameter}
-    for name, _ in model.named_parameters():
+    for name in own:
         if name not in parameters:
             raise InputError(
                 f"the given {type(model).__name__} has a parameter {name!r} of shape "
@@ -141,17 +183,9 @@ def _like(original: Tensor, sliced: Tensor) -> Tensor:
         fits = original.ndim == (4 if other is torch.channels_last else 5)
         if fits and not original.is_contiguous() and original.is_contiguous(memory_format=other):
             layout = other
-    own = sliced.clone(memory_format=layout)
+    fresh = sliced.untyped_storage()._cdata != original.untyped_storage()._cdata
+    ready = fresh and sliced.is_contiguous(memory_format=layout)
+    own = sliced if ready else sliced.clone(memory_format=layout)
     if isinstance(original, nn.Parameter):
         return nn.Parameter(own, requires_grad=original.requires_grad)
     return own
-
-
-def _get(model: nn.Module, name: str) -> Tensor:
-    path, _, leaf = name.rpartition(".")
-    tensor = None
-    with contextlib.suppress(AttributeError):
-        tensor = getattr(model.get_submodule(path), leaf)
-    if not isinstance(tensor, Tensor):
-        raise InputError(f"{name!r} is no tensor of {type(model).__name__}.")
-    return tensor
