@@ -5,13 +5,14 @@ from __future__ import annotations
 import copy
 import copyreg
 from collections import OrderedDict
-from functools import lru_cache
+from functools import cache
 from typing import Any, TypeVar
 
 from torch import nn
 
-_ATOMS = (int, float, bool, str, type(None), complex, bytes, type)
-_CONTAINERS = (dict, OrderedDict)
+_ATOMS = frozenset((int, float, bool, str, type(None), complex, bytes, type))
+_CONTAINERS = frozenset((dict, OrderedDict))
+_COMPILED = "_compiled_call_impl"
 M = TypeVar("M", bound=nn.Module)
 
 
@@ -38,21 +39,32 @@ def copy_module(
     of being copied. As with `deepcopy`, `known` holds the copies of all modules afterwards.
     """
     modules = list(model.modules())
-    if not all(_is_copied_plainly(type(m)) and "__deepcopy__" not in vars(m) for m in modules):
+    kinds = {type(module) for module in modules}
+    own_ways = any("__deepcopy__" in vars(module) for module in modules)
+    if own_ways or not all(map(_is_copied_plainly, kinds)):
         return copy.deepcopy(model, known)
     # All of them first, so that modules may refer to each other.
     new = [module for module in modules if id(module) not in known]
     for module in new:
         known[id(module)] = type(module).__new__(type(module))
     for module in new:
+        # What torch leaves out when it copies a module that was compiled.
+        state = vars(module) if _COMPILED not in vars(module) else _without_compiled(module)
         known[id(module)].__setstate__(
-            {name: _copied(value, known) for name, value in _state(module).items()}
+            {
+                name: value if type(value) in _ATOMS else _copied(value, known)
+                for name, value in state.items()
+            }
         )
     copied: M = known[id(model)]
     return copied
 
 
-@lru_cache(maxsize=None)
+def _without_compiled(module: nn.Module) -> dict[str, Any]:
+    return {name: value for name, value in vars(module).items() if name != _COMPILED}
+
+
+@cache
 def _is_copied_plainly(kind: type[nn.Module]) -> bool:
     """Whether a class leaves copying to the general protocol, and all its state in `__dict__`."""
     standard = all(
@@ -69,28 +81,20 @@ def _is_copied_plainly(kind: type[nn.Module]) -> bool:
     )
 
 
-def _state(module: nn.Module) -> dict[str, Any]:
-    """What the general protocol copies: of Python 3.10 with older versions of torch, all of it."""
-    take = getattr(module, "__getstate__", None)
-    state: dict[str, Any] = vars(module) if take is None else take()
-    return state
-
-
 def _copied(value: Any, known: dict[int, Any]) -> Any:
-    kind = type(value)
-    if kind in _ATOMS:
-        return value
     found = known.get(id(value))
     if found is not None:
         return found
-    if kind in (tuple, list, set) and all(type(entry) in _ATOMS for entry in value):
-        if kind is tuple:
-            return value
-        known[id(value)] = kind(value)
-        return known[id(value)]
+    kind = type(value)
     if kind in _CONTAINERS:
         made = known[id(value)] = kind()
         for key, entry in value.items():
-            made[key if type(key) in _ATOMS else _copied(key, known)] = _copied(entry, known)
+            own = entry if type(entry) in _ATOMS else _copied(entry, known)
+            made[key if type(key) in _ATOMS else _copied(key, known)] = own
         return made
+    if kind is tuple and all(type(entry) in _ATOMS for entry in value):
+        return value
+    if kind in (list, set) and all(type(entry) in _ATOMS for entry in value):
+        known[id(value)] = kind(value)
+        return known[id(value)]
     return copy.deepcopy(value, known)

@@ -17,7 +17,6 @@ from prunella.core.types import ChannelGraph
 from prunella.ops import copy_module
 from prunella.surgery.attributes import refresh_attributes
 
-
 _WIDE = 1_000_000  # elements from which on it pays to look for a quicker way of selecting
 
 
@@ -34,12 +33,13 @@ def cut(
     Raises:
         InputError: the model's tensors differ from those the graph was made from.
     """
-    check_architecture(model, graph)
-    tensors = stored_tensors(model, graph)
+    parameters, buffers = _named_tensors(model)
+    _check_architecture(model, graph, parameters, buffers)
+    tensors = parameters | buffers
     # What is found here by identity is taken as the copy, so ties and names survive.
     replaced: dict[int, Any] = {}
     for name, axes in removed_positions(graph, kept).items():
-        tensor = tensors[name]
+        tensor = _get(tensors, name, model)
         replaced[id(tensor)] = without(tensor, axes)
     with _SharedFakes():
         small = copy_module(model, replaced)
@@ -47,18 +47,31 @@ def cut(
     return small
 
 
-def stored_tensors(model: nn.Module, graph: ChannelGraph) -> dict[str, Tensor]:
-    """All parameters and buffers by name, each once.
+def _named_tensors(model: nn.Module) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """Parameters and buffers by name, each once; as `named_parameters` and `named_buffers`."""
+    parameters: dict[str, Tensor] = {}
+    buffers: dict[str, Tensor] = {}
+    seen: set[int] = set()
+    for path, module in model.named_modules():
+        start = f"{path}." if path else ""
+        for held, found in ((module._parameters, parameters), (module._buffers, buffers)):
+            for name, tensor in held.items():
+                if tensor is not None and id(tensor) not in seen:
+                    seen.add(id(tensor))
+                    found[start + name] = tensor
+    return parameters, buffers
 
-    Raises:
-        InputError: a tensor in which units of the graph live is not among them.
-    """
-    tensors = {**dict(model.named_parameters()), **dict(model.named_buffers())}
-    for group in graph.prunable:
-        for member in group.members:
-            if member.tensor not in tensors:
-                raise InputError(f"{member.tensor!r} is no tensor of {type(model).__name__}.")
-    return tensors
+
+def stored_tensors(model: nn.Module) -> dict[str, Tensor]:
+    """All parameters and buffers by name, each once."""
+    parameters, buffers = _named_tensors(model)
+    return parameters | buffers
+
+
+def _get(tensors: Mapping[str, Tensor], name: str, model: nn.Module) -> Tensor:
+    if name not in tensors:
+        raise InputError(f"{name!r} is no tensor of {type(model).__name__}.")
+    return tensors[name]
 
 
 class _SharedFakes(TorchFunctionMode):
@@ -89,7 +102,7 @@ def without(
     if isinstance(left, FakeTensor) or left.is_meta:  # there is nothing to select
         return _like(tensor, left.new_empty(shape_without(tuple(left.shape), removed)))
     for axis, positions in sorted(removed.items()):  # whole rows first: they go quickest
-        left = _selected(left, axis, complement(positions, tensor.shape[axis]).to(left.device))
+        left = _selected(left, axis, complement(positions, tensor.shape[axis]))
     return _like(tensor, left)
 
 
@@ -99,25 +112,25 @@ def _selected(
     stays: Tensor,  # (kept,) sorted int64
 ) -> Tensor:
     """Some positions of an axis; a view where they are next to each other."""
-    size = tensor.shape[axis]
-    if len(stays) and tensor.device.type == "cpu":
-        first, last = int(stays[0]), int(stays[-1])
-        if last - first + 1 == len(stays):
-            return tensor.narrow(axis, first, len(stays))
-        wide = axis == tensor.ndim - 1 and tensor.numel() > _WIDE
-        block = _block(stays, size) if wide else 1
-        if block > 1:  # as behind a flattening: one by one the last axis is the slowest
-            parts = tensor.unflatten(axis, (size // block, block))
-            return parts.index_select(axis, stays[::block] // block).flatten(axis)
+    if tensor.device.type != "cpu" or not len(stays):
+        return tensor.index_select(axis, stays.to(tensor.device))
+    positions = stays.numpy()
+    if positions[-1] - positions[0] == len(positions) - 1:
+        return tensor.narrow(axis, int(positions[0]), len(positions))
+    if axis == tensor.ndim - 1 and tensor.numel() > _WIDE:
+        # As behind a flattening; along the last axis positions one by one take longest.
+        block = _block(positions, tensor.shape[axis])
+        parts = tensor.unflatten(axis, (-1, block))
+        chosen: Tensor = parts.index_select(axis, stays[::block] // block).flatten(axis)
+        return chosen
     return tensor.index_select(axis, stays)
 
 
 def _block(
-    stays: Tensor,  # (kept,) sorted int64
+    positions: np.ndarray,  # (kept,) sorted int64
     size: int,
 ) -> int:
-    """The largest number in whose multiples all stretches of positions begin and end."""
-    positions = stays.numpy()
+    """The largest number at whose multiples all stretches of positions begin and end."""
     gaps = np.flatnonzero(np.diff(positions) != 1)
     edges = [positions[0], *(positions[gaps] + 1), *positions[gaps + 1], positions[-1] + 1]
     return int(np.gcd.reduce([size, *edges]))
@@ -133,13 +146,13 @@ def masked(
     Zeros in the consumers' weights give the same output as zeros in their inputs, because a
     consumer's output is a sum of products of the two.
     """
-    tensors = stored_tensors(model, graph)
+    tensors = stored_tensors(model)
     replaced: dict[int, Any] = {id(tensor): tensor for tensor in tensors.values()}
     for group in graph.prunable:
         removed = complement(kept[group.name], group.size)
         for member in group.members if len(removed) else ():
             if member.role == "consumer":
-                tensor = tensors[member.tensor]
+                tensor = _get(tensors, member.tensor, model)
                 own = replaced[id(tensor)]
                 if own is tensor:
                     own = replaced[id(tensor)] = _own_copy(tensor)
@@ -156,8 +169,16 @@ def _own_copy(tensor: Tensor) -> Tensor:
 
 def check_architecture(model: nn.Module, graph: ChannelGraph) -> None:
     """Raise InputError naming the first difference between the model and the graph's tensors."""
-    own = dict(model.named_parameters())
-    found = {name: tuple(tensor.shape) for name, tensor in (*own.items(), *model.named_buffers())}
+    _check_architecture(model, graph, *_named_tensors(model))
+
+
+def _check_architecture(
+    model: nn.Module,
+    graph: ChannelGraph,
+    own: Mapping[str, Tensor],  # the model's parameters
+    buffers: Mapping[str, Tensor],
+) -> None:
+    found = {name: tuple(tensor.shape) for name, tensor in (*own.items(), *buffers.items())}
     for tensor in graph.tensors:
         if tensor.name not in found:
             raise InputError(
@@ -183,9 +204,10 @@ def check_architecture(model: nn.Module, graph: ChannelGraph) -> None:
 
 def _like(original: Tensor, sliced: Tensor) -> Tensor:
     layout = torch.contiguous_format
-    for other in (torch.channels_last, torch.channels_last_3d):
+    formats = () if original.is_contiguous() else (torch.channels_last, torch.channels_last_3d)
+    for other in formats:
         fits = original.ndim == (4 if other is torch.channels_last else 5)
-        if fits and not original.is_contiguous() and original.is_contiguous(memory_format=other):
+        if fits and original.is_contiguous(memory_format=other):
             layout = other
     fresh = sliced.untyped_storage()._cdata != original.untyped_storage()._cdata
     ready = fresh and sliced.is_contiguous(memory_format=layout)
