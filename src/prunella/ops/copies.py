@@ -41,7 +41,7 @@ def copy_module(
     modules = list(model.modules())
     kinds = {type(module) for module in modules}
     own_ways = any("__deepcopy__" in vars(module) for module in modules)
-    if own_ways or not all(map(_is_copied_plainly, kinds)):
+    if own_ways or not all(_is_copied_plainly(kind) for kind in kinds):  # type: ignore[arg-type]
         return copy.deepcopy(model, known)
     # All of them first, so that modules may refer to each other.
     new = [module for module in modules if id(module) not in known]
