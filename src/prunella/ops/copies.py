@@ -12,7 +12,6 @@ from torch import nn
 
 _ATOMS = frozenset((int, float, bool, str, type(None), complex, bytes, type))
 _CONTAINERS = frozenset((dict, OrderedDict))
-_COMPILED = "_compiled_call_impl"
 M = TypeVar("M", bound=nn.Module)
 
 
@@ -48,20 +47,24 @@ def copy_module(
     for module in new:
         known[id(module)] = type(module).__new__(type(module))
     for module in new:
-        # What torch leaves out when it copies a module that was compiled.
-        state = vars(module) if _COMPILED not in vars(module) else _without_compiled(module)
-        known[id(module)].__setstate__(
-            {
-                name: value if type(value) in _ATOMS else _copied(value, known)
-                for name, value in state.items()
-            }
-        )
+        known[id(module)].__setstate__(_copied_state(module, known))
     copied: M = known[id(model)]
     return copied
 
 
-def _without_compiled(module: nn.Module) -> dict[str, Any]:
-    return {name: value for name, value in vars(module).items() if name != _COMPILED}
+def _copied_state(module: nn.Module, known: dict[int, Any]) -> dict[str, Any]:
+    state = {}
+    for name, value in vars(module).items():
+        kind = type(value)
+        if kind in _ATOMS:
+            state[name] = value
+        elif kind in _CONTAINERS and not value:  # a dozen in each module, for hooks
+            state[name] = known[id(value)] if id(value) in known else kind()
+            known[id(value)] = state[name]
+        else:
+            state[name] = _copied(value, known)
+    state.pop("_compiled_call_impl", None)  # as torch has it
+    return state
 
 
 @cache

@@ -101,9 +101,22 @@ def without(
     left = tensor.detach()
     if isinstance(left, FakeTensor) or left.is_meta:  # there is nothing to select
         return _like(tensor, left.new_empty(shape_without(tuple(left.shape), removed)))
-    for axis, positions in sorted(removed.items()):  # whole rows first: they go quickest
-        left = _selected(left, axis, complement(positions, tensor.shape[axis]))
-    return _like(tensor, left)
+    stays = [
+        (axis, complement(positions, tensor.shape[axis]))
+        for axis, positions in sorted(removed.items())
+    ]
+    if len(stays) > 1 and stays[0][0] == 0 and tensor.numel() > _WIDE:
+        rows = max(1, _WIDE * tensor.shape[0] // tensor.numel())
+        # Few rows at a time, so that what is between the steps need not leave the cache.
+        parts = [_selected_all(left, [(0, some), *stays[1:]]) for some in stays[0][1].split(rows)]
+        return _like(tensor, torch.cat(parts))
+    return _like(tensor, _selected_all(left, stays))
+
+
+def _selected_all(tensor: Tensor, stays: Sequence[tuple[int, Tensor]]) -> Tensor:
+    for axis, positions in stays:  # whole rows first: they go quickest
+        tensor = _selected(tensor, axis, positions)
+    return tensor
 
 
 def _selected(

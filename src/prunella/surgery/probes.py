@@ -6,11 +6,10 @@ import torch
 from torch import Tensor
 
 from prunella.core.inputs import Inputs
-from prunella.core.types import ChannelGraph
 
 
-def probe(graph: ChannelGraph, device: torch.device, generator: torch.Generator) -> Inputs:
-    """Random inputs of the example's shapes and types."""
+def probe(inputs: Inputs, device: torch.device, generator: torch.Generator) -> Inputs:
+    """Random inputs of the same shapes and types."""
 
     def randomised(leaf: Tensor) -> Tensor:
         if not leaf.dtype.is_floating_point:
@@ -19,7 +18,7 @@ def probe(graph: ChannelGraph, device: torch.device, generator: torch.Generator)
         noise = torch.randn(leaf.shape, generator=generator)
         return noise.to(device=device, dtype=leaf.dtype)
 
-    return graph.inputs.map(randomised)
+    return inputs.map(randomised)
 
 
 def relative_difference(found: list[Tensor], expected: list[Tensor]) -> float:

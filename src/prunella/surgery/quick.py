@@ -40,18 +40,18 @@ def quick_difference(
     goes with them.
     """
     device = next(model.parameters()).device
-    inputs = probe(graph, device, torch.Generator().manual_seed(0))
+    generator = torch.Generator().manual_seed(0)
     shared = {id(tensor): tensor for tensor in stored_tensors(small).values()}
     pair = copy_module(small, shared), masked_at_inputs(model, graph, kept)
     for part in pair:
         part.eval()
-    for smaller in smaller_images(inputs):
+    for smaller in smaller_images(graph.inputs):
         with suppress(Exception):  # the model's own code may ask for one size
-            return _difference(*pair, smaller)
+            return _difference(*pair, probe(smaller, device, generator))
     for part in pair:
         shorten_sequences(part)
     with suppress(Exception):
-        return _difference(*pair, inputs)
+        return _difference(*pair, probe(graph.inputs, device, generator))
     return math.nan
 
 

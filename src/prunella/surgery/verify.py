@@ -123,7 +123,7 @@ def _probes(graph: ChannelGraph, device: torch.device) -> list[Inputs]:
     """Several, because a wrongly cut channel shows only where it is not zero by chance."""
     generator = torch.Generator().manual_seed(0)
     large = graph.macs > _LARGE
-    return [probe(graph, device, generator) for _ in range(1 if large else _PROBES)]
+    return [probe(graph.inputs, device, generator) for _ in range(1 if large else _PROBES)]
 
 
 def _culprit(
