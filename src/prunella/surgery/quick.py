@@ -47,15 +47,15 @@ def quick_difference(
         part.eval()
     for smaller in smaller_images(graph.inputs):
         with suppress(Exception):  # the model's own code may ask for one size
-            return _difference(*pair, probe(smaller, device, generator))
+            return output_difference(*pair, probe(smaller, device, generator))
     for part in pair:
         shorten_sequences(part)
     with suppress(Exception):
-        return _difference(*pair, probe(graph.inputs, device, generator))
+        return output_difference(*pair, probe(graph.inputs, device, generator))
     return math.nan
 
 
-def _difference(small: nn.Module, masked: nn.Module, inputs: Inputs) -> float:
+def output_difference(small: nn.Module, masked: nn.Module, inputs: Inputs) -> float:
     """NaN where all outputs are zero, which says nothing."""
     device = next(masked.parameters()).device
     with torch.inference_mode(), torch.random.fork_rng(), full_precision(device):

@@ -34,7 +34,10 @@ def verified_cut(
     """Cut the units that are not kept and compare with the masked original.
 
     The two are run on inputs of the example's shape and type with random values, so that equality
-    is not an accident of an empty example.
+    is not an accident of an empty example. Networks of more than 50 million multiply-adds are run
+    on one smaller image, or with sequences cut short within their stacks of blocks, if they take
+    that (docs/decisions/0013-small-probes.md); only where the two differ there is the comparison
+    made at full size, which then decides.
 
     Args:
         model: Untouched.
