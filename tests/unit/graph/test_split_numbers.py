@@ -139,7 +139,7 @@ class Kernels(nn.Module):
 
     def __init__(self):
         super().__init__()
-        self.in_channels, self.out_channels, self.num_paths = 8, 8, 2
+        self.out_channels, self.in_channels, self.num_paths = 8, 8, 2
         self.paths = nn.ModuleList(nn.Conv2d(4, 8, k, padding=k // 2) for k in (1, 3))
         self.reduce, self.select = nn.Linear(8, 3), nn.Linear(3, 16)
 
@@ -191,6 +191,25 @@ def test_numbers_that_need_not_follow_stay():
     small = prunella.Plan.from_kept(graph, {group.name: [0, 1]}).apply(model)
     assert small.scale == 8
     assert not group.widths
+
+
+class Both(nn.Module):
+    """One module needs its number changed, the other only has one of the same size."""
+
+    def __init__(self):
+        super().__init__()
+        self.stage, self.by_shape = CrossStage(), SplitByShape()
+
+    def forward(self, x):
+        return self.stage(x).mean((2, 3)) + self.by_shape(x.mean((2, 3)).repeat(1, 2)[:, :4])
+
+
+def test_only_modules_that_fail_have_a_number_changed():
+    model = Both()
+    graph = prunella.trace(model, torch.randn(1, 3, 5, 5))
+    kept = {g.name: [0, 1] for g in graph.prunable if g.name.startswith(("stage", "by_shape"))}
+    small = prunella.Plan.from_kept(graph, kept).apply(model)
+    assert (small.stage.expand_chs, small.by_shape.scale) == (4, 8)
 
 
 def test_model_without_the_number():
