@@ -129,6 +129,16 @@ def _notes(result: PruneResult) -> tuple[str, ...]:
             f"In {len(scales)} groups channels were drawn at random; the weights that read them "
             f"were scaled by {span}, so that the sums are right on average."
         )
+    mixed = [
+        group.name
+        for group in result.plan.graph.prunable
+        if not group.exact and len(result.plan.kept[group.name]) < group.size
+    ]
+    if mixed:
+        notes.append(
+            f"In that comparison {', '.join(mixed)} stayed whole: channels that a normalisation "
+            "mixes can be removed, but what remains then is normalised differently."
+        )
     frozen = [group for group in result.plan.graph.groups if not group.prunable]
     if frozen:
         notes.append(
