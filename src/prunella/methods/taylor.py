@@ -23,13 +23,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from prunella.core.batches import check_labels
-from prunella.core.errors import DataError, InputError
-from prunella.core.inputs import Inputs, tensors_in
+from prunella.core.errors import DataError
+from prunella.core.inputs import Inputs
 from prunella.core.modes import attention_in_parts, evaluating, full_precision
+from prunella.core.outputs import class_scores
 from prunella.core.progress import Progress
 from prunella.core.samples import SampleIds
 from prunella.core.types import ChannelGraph, ChannelScores
-from prunella.methods.passes import one, samples
+from prunella.methods.passes import batches
 from prunella.methods.ranking import largest_of_all
 from prunella.methods.registry import register_method
 
@@ -60,14 +61,16 @@ def gate_gradients(
     totals = {g.name: torch.zeros(g.size, dtype=torch.float64) for g in graph.prunable}
     seen: list[SampleIds] = []
     with evaluating(model), full_precision(device), attention_in_parts():
-        for batch in samples(loader, progress=progress, description="gradients"):
-            if batch.labels is None:
+        for batch in batches(loader, progress=progress, description="gradients"):
+            labels = batch.labels
+            if labels is None:
                 raise DataError(
                     f"method {NAME!r} needs labels: the loader must yield (inputs, labels)."
                 )
             for number in range(batch.count):
-                label = batch.labels[number : number + 1].to(device)
-                products = _weight_products(model, readers, one(batch, number, device), label)
+                one = slice(number, number + 1)
+                sample, label = batch.inputs.samples(one).to(device), labels[one].to(device)
+                products = _weight_products(model, readers, sample, label)
                 for name, gradient in _gates(graph, products).items():
                     totals[name] += gradient.square()
             seen.append(batch.ids)
@@ -85,25 +88,15 @@ def _weight_products(
     """w dE/dw of each weight that reads channels, for one sample."""
     tensors = list(readers.values())
     with torch.enable_grad(), _requiring_gradients(tensors):
-        loss = _loss(model(*sample.args, **sample.kwargs), label)
+        logits = class_scores(sample.call(model), 1)
+        check_labels(label, logits.shape[1])
+        loss = F.cross_entropy(logits, label)
         gradients = torch.autograd.grad(loss, tensors, allow_unused=True)
     return {
         name: (tensor.detach() * gradient).double()
         for (name, tensor), gradient in zip(readers.items(), gradients, strict=True)
         if gradient is not None
     }
-
-
-def _loss(outputs: object, label: Tensor) -> Tensor:
-    logits = next(tensors_in(outputs), None)
-    if logits is None or logits.ndim != 2 or len(logits) != 1:
-        had = "no tensor" if logits is None else f"shape {tuple(logits.shape)}"
-        raise InputError(
-            f"method {NAME!r} needs a network that gives logits (N, classes); for one sample it "
-            f"gave {had}."
-        )
-    check_labels(label, logits.shape[1])
-    return F.cross_entropy(logits, label)
 
 
 def _gates(graph: ChannelGraph, products: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -28,7 +28,7 @@ from prunella.core.modes import attention_in_parts, evaluating, full_precision
 from prunella.core.progress import Progress
 from prunella.core.samples import SampleIds
 from prunella.core.types import ChannelGraph, ChannelGroup, ChannelScores, Member
-from prunella.methods.passes import samples
+from prunella.methods.passes import batches
 from prunella.methods.ranking import largest_in_each_group
 from prunella.methods.registry import register_method
 from prunella.ops import (
@@ -57,11 +57,10 @@ def removal_order(
     device = next(model.parameters()).device
     seen: list[SampleIds] = []
     with evaluating(model), full_precision(device), attention_in_parts():
-        for batch in samples(loader, progress=progress, description="contributions"):
+        for batch in batches(loader, progress=progress, description="contributions"):
             watcher.samples = batch.count
-            inputs = batch.inputs.map(lambda tensor: tensor.to(device))
             with watcher:
-                model(*inputs.args, **inputs.kwargs)
+                batch.inputs.to(device).call(model)
             seen.append(batch.ids)
     values = {}
     for group in graph.prunable:

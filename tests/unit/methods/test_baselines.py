@@ -231,7 +231,7 @@ def test_taylor_needs_logits():
     model = nn.Sequential(nn.Conv2d(1, 3, 1), nn.ReLU(), nn.Conv2d(3, 2, 1))
     x = torch.zeros(2, 1, 4, 4)
     graph = prunella.trace(model, x[:1])
-    with pytest.raises(InputError, match=r"needs a network that gives logits .* \(1, 2, 4, 4\)"):
+    with pytest.raises(InputError, match=r"returns logits of shape \(1, 2, 4, 4\) for 1 samples"):
         prunella.score(model, graph, [(x, torch.tensor([0, 1]))], method="taylor")
 
 
