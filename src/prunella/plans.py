@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from types import MappingProxyType
 from typing import final
 
 import torch
@@ -47,7 +46,7 @@ class Plan:
     method: str
     seed: int
     samples: SampleIds
-    scales: Mapping[str, Tensor] = field(default_factory=lambda: MappingProxyType({}))
+    scales: Mapping[str, Tensor] = field(default_factory=dict)
 
     @staticmethod
     def from_kept(
@@ -96,7 +95,7 @@ class Plan:
             method=method,
             seed=seed,
             samples=samples or SampleIds.none(),
-            scales=MappingProxyType(factors),
+            scales=factors,
         )
 
     def apply(self, model: nn.Module) -> nn.Module:
