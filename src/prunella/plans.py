@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from types import MappingProxyType
 from typing import final
 
 import torch
@@ -50,7 +49,7 @@ class Plan:
     seed: int
     samples: SampleIds
     latency: RunTimes | None = None
-    scales: Mapping[str, Tensor] = field(default_factory=lambda: MappingProxyType({}))
+    scales: Mapping[str, Tensor] = field(default_factory=dict)
 
     @staticmethod
     def from_kept(
@@ -101,7 +100,7 @@ class Plan:
             seed=seed,
             samples=samples or SampleIds.none(),
             latency=latency,
-            scales=MappingProxyType(factors),
+            scales=factors,
         )
 
     def apply(self, model: nn.Module) -> nn.Module:

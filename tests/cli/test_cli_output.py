@@ -87,9 +87,10 @@ def test_defaults_in_the_help_are_those_of_the_configuration(command, prunella):
 
 
 def test_help_names_every_method(prunella):
-    text = " ".join(prunella("prune", "--help").out.split())
+    # A line may end behind a hyphen.
+    text = " ".join(prunella("prune", "--help").out.split()).replace("- ", "-")
     for name, method in METHODS.items():
-        assert f"{name}: {method.summary}" in text
+        assert f" {name} {method.summary}" in text
 
 
 def test_list_of_commands_has_whole_sentences(prunella):

@@ -22,8 +22,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from prunella.core.batches import check_labels
-from prunella.core.errors import DataError
+from prunella.core.batches import Batch, check_labels
+from prunella.core.errors import DataError, InputError
 from prunella.core.inputs import Inputs
 from prunella.core.modes import attention_in_parts, evaluating, full_precision
 from prunella.core.outputs import class_scores
@@ -62,21 +62,28 @@ def gate_gradients(
     seen: list[SampleIds] = []
     with evaluating(model), full_precision(device), attention_in_parts():
         for batch in batches(loader, progress=progress, description="gradients"):
-            labels = batch.labels
-            if labels is None:
-                raise DataError(
-                    f"method {NAME!r} needs labels: the loader must yield (inputs, labels)."
-                )
-            for number in range(batch.count):
-                one = slice(number, number + 1)
-                sample, label = batch.inputs.samples(one).to(device), labels[one].to(device)
+            for sample, label in _one_by_one(batch, device):
                 products = _weight_products(model, readers, sample, label)
-                for name, gradient in _gates(graph, products).items():
-                    totals[name] += gradient.square()
+                _add_squares(totals, _gates(graph, products))
             seen.append(batch.ids)
     known = SampleIds.union(seen)
     values = {name: (total / known.count).float() for name, total in totals.items()}
     return ChannelScores(method=NAME, by_group=values, samples=known)
+
+
+def _one_by_one(batch: Batch, device: torch.device) -> Iterator[tuple[Inputs, Tensor]]:
+    """Each sample and its label, (1,), as a batch of its own."""
+    labels = batch.labels
+    if labels is None:
+        raise DataError(f"method {NAME!r} needs labels: the loader must yield (inputs, labels).")
+    for number in range(len(batch)):
+        one = slice(number, number + 1)
+        yield batch.inputs.samples(one).to(device), labels[one].to(device)
+
+
+def _add_squares(totals: dict[str, Tensor], gradients: dict[str, Tensor]) -> None:
+    for name, gradient in gradients.items():
+        totals[name] += gradient.square()
 
 
 def _weight_products(
@@ -91,6 +98,12 @@ def _weight_products(
         logits = class_scores(sample.call(model), 1)
         check_labels(label, logits.shape[1])
         loss = F.cross_entropy(logits, label)
+        if not loss.requires_grad:
+            raise InputError(
+                f"method {NAME!r} needs gradients, but the loss of {type(model).__name__} has none "
+                "by the weights that read channels: its forward runs under no_grad or detaches. "
+                "Let it compute gradients, or use a method without labels."
+            )
         gradients = torch.autograd.grad(loss, tensors, allow_unused=True)
     return {
         name: (tensor.detach() * gradient).double()

@@ -235,6 +235,18 @@ def test_taylor_needs_logits():
         prunella.score(model, graph, [(x, torch.tensor([0, 1]))], method="taylor")
 
 
+def test_taylor_needs_gradients():
+    class Frozen(nn.Sequential):
+        @torch.no_grad()
+        def forward(self, x):
+            return super().forward(x)
+
+    model = Frozen(nn.Linear(2, 4), nn.ReLU(), nn.Linear(4, 2))
+    x = torch.zeros(1, 2)
+    with pytest.raises(InputError, match="needs gradients, but the loss of Frozen has none"):
+        prunella.score(model, prunella.trace(model, x), [(x, torch.tensor([1]))], method="taylor")
+
+
 # -- thinet --------------------------------------------------------------------------------------
 
 

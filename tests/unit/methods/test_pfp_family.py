@@ -80,7 +80,7 @@ def test_as_many_channels_as_the_allocation_says(graph, name, multiple, share):
 @pytest.mark.parametrize("name", DRAWN)
 def test_weights_are_right_on_average(name):
     graph, scores = wide()
-    group, trials = graph.group("0"), 3000
+    group, trials = graph.group("0"), 1000
     drawn = torch.stack(
         [full_weights(selected(name, graph, scores, seed), group) for seed in range(trials)]
     )

@@ -49,6 +49,8 @@ EXAMPLES = examples(
     "    --flops 0.5",
 )
 
+NAMED = {"Methods": {method.name: method.summary for method in METHODS.values()}}
+
 _OF_TRACE = ("include", "exclude", "equal_layers", "through_norms")
 
 
@@ -103,7 +105,7 @@ def prune(
         o.option(
             o.SIZE,
             "NAME",
-            "; ".join(f"{m.name}: {m.summary}" for m in METHODS.values()) + ".",
+            "How channels are scored and chosen; the methods are listed below.",
             default=o.default_of(PruneConfig, "method"),
         ),
     ] = None,
