@@ -45,6 +45,7 @@ if TYPE_CHECKING:
         save_weights,
     )
     from prunella.graph import rule as register_rule
+    from prunella.guarantee import AprioriBounds, a_priori
     from prunella.iterative import compose, slice_optimizer
     from prunella.measure import accuracy, compare_latency, cost
     from prunella.pipeline import PruneResult, prune
@@ -57,6 +58,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "METHODS",
+    "AprioriBounds",
     "Budget",
     "BudgetError",
     "Certificate",
@@ -81,6 +83,7 @@ __all__ = [
     "Selection",
     "SurgeryError",
     "__version__",
+    "a_priori",
     "accuracy",
     "certify",
     "compare_latency",
@@ -112,6 +115,7 @@ __all__ = [
 # Where each name comes from, the same as above: importing torch takes seconds, so nothing that
 # needs it is imported before it is asked for.
 _HOMES = {
+    "AprioriBounds": "prunella.guarantee:AprioriBounds",
     "Budget": "prunella.core.budgets:Budget",
     "BudgetError": "prunella.core.errors:BudgetError",
     "Certificate": "prunella.core.results:Certificate",
@@ -137,6 +141,7 @@ _HOMES = {
     "Selection": "prunella.select:Selection",
     "SurgeryError": "prunella.core.errors:SurgeryError",
     "__version__": "prunella.core.version:__version__",
+    "a_priori": "prunella.guarantee:a_priori",
     "accuracy": "prunella.measure:accuracy",
     "certify": "prunella.certificate:certify",
     "compare_latency": "prunella.measure:compare_latency",

@@ -1,0 +1,82 @@
+"""Held-out samples, one by one, and the refusal of those that were used before."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import final
+
+import torch
+from torch import Tensor
+
+from prunella.core.batches import inputs_of
+from prunella.core.errors import DataError
+from prunella.core.inputs import Inputs
+from prunella.core.samples import SampleIds
+
+
+@final
+@dataclass(slots=True)
+class HeldOut:
+    """Reads samples and notes which ones; see `check`."""
+
+    used: SampleIds
+    hashes: set[int] = field(default_factory=set)
+    count: int = 0
+    overlap: int = 0
+
+    def samples(self, batches: Iterable[object], device: torch.device) -> Iterator[Inputs]:
+        """Each sample as a batch of one, until the first that may not be used.
+
+        The rest is still read after that, but only to count.
+        """
+        for batch in batches:
+            inputs = inputs_of(batch)
+            for number in range(self._noted(tensors_of(inputs))):
+
+                def one(leaf: Tensor, number: int = number) -> Tensor:
+                    return leaf[number : number + 1].to(device)
+
+                yield inputs.map(one)
+
+    def _noted(self, tensors: list[Tensor]) -> int:
+        """Note the samples of a batch; how many of them may be used."""
+        if not len(tensors[0]):
+            return 0
+        found = SampleIds.of(*tensors)
+        fresh = found.hashes - self.hashes
+        self.overlap += len(fresh & self.used.hashes)
+        self.hashes |= fresh
+        self.count += found.count
+        return 0 if self.overlap or self.count > len(self.hashes) else found.count
+
+    @property
+    def ids(self) -> SampleIds:
+        """The samples read so far."""
+        return SampleIds(hashes=frozenset(self.hashes), count=self.count)
+
+    def check(self) -> None:
+        """Raise DataError unless the samples are new, distinct, and at least one."""
+        if not self.count:
+            raise DataError(
+                "the loader of held-out samples yields none; expected at least one. Check the data "
+                "set, and that the loader is not an iterator already read."
+            )
+        if self.overlap:
+            raise DataError(
+                f"{self.overlap} of the {len(self.hashes)} held-out samples also informed the "
+                "scores; measured on them, the constant C would be too small and the bounds would "
+                "not hold. Use samples that the scores were not made from."
+            )
+        if self.count > len(self.hashes):
+            raise DataError(
+                f"{self.count - len(self.hashes)} of the {self.count} held-out samples repeat "
+                "another one; the bounds need exchangeable samples. Remove the duplicates, and "
+                "check that the loader samples without replacement and does not pad its last batch."
+            )
+
+
+def tensors_of(inputs: Inputs) -> list[Tensor]:
+    """The tensors of a batch in the order of their fingerprint, as for sensitivities."""
+    named = [inputs.kwargs[name] for name in sorted(inputs.kwargs)]
+    return [value for value in (*inputs.args, *named) if isinstance(value, Tensor)]
