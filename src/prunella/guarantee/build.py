@@ -21,10 +21,11 @@ from prunella.guarantee.numbers import (
     random_draws,
     removal_error,
 )
-from prunella.guarantee.results import AprioriBounds, CutBound, GroupBound
+from prunella.guarantee.results import AprioriBounds, CutBound, GroupBound, percent
 from prunella.guarantee.samples import HeldOut
 from prunella.plans import Plan
 from prunella.sensitivity import check_weights
+from prunella.surgery import check_architecture
 
 _INEXACT = "its channels share the statistics of a normalisation, so that removing some changes all"
 
@@ -63,11 +64,12 @@ def a_priori(
 
     Raises:
         InputError: alpha or delta is not in (0, 1), the scores are not sensitivities for the plan's
-            groups, the plan removes nothing, or the model holds NaN or infinity.
+            groups, the plan removes nothing or is for another network, or the model holds NaN.
         DataError: the loader is empty, repeats a sample, yields one that informed the scores, or
             yields fewer than C needs; an activation is not finite; a group has only zero scores.
     """
     alpha, delta = check_probability("alpha", alpha), check_probability("delta", delta)
+    check_architecture(model, plan.graph)
     check_weights(model)
     cut = [group for group in plan.graph.prunable if len(plan.kept[group.name]) < group.size]
     groups = [group for group in cut if group.exact]
@@ -75,7 +77,8 @@ def a_priori(
     held_out = HeldOut(scores.samples)
     shares = {group.name: floored(values[group.name]) for group in groups}
     found = measure(model, shares, groups, loader, held_out, progress)
-    part = len(groups) if simultaneous else 1
+    part = max(1, len(groups)) if simultaneous else 1
+    left_out = {group.name: _INEXACT for group in cut if not group.exact}
 
     def at(alpha: float, delta: float) -> dict[str, GroupBound]:
         return {g.name: _group(g, plan, values[g.name], found, alpha, delta) for g in groups}
@@ -87,10 +90,10 @@ def a_priori(
         simultaneous=simultaneous,
         n=held_out.count,
         by_group=at(alpha / part, delta / part),
-        left_out={group.name: _INEXACT for group in cut if not group.exact},
+        left_out=left_out,
         network=(
-            not_applicable(f"{cut[0].name}: {_INEXACT}", alpha, delta)
-            if len(groups) < len(cut)
+            not_applicable(f"{next(iter(left_out))}: {_INEXACT}", alpha, delta)
+            if left_out
             else network_bound(found.chain, at, found.readers, held_out.count, alpha, delta)
         ),
         samples_digest=held_out.ids.digest,
@@ -193,15 +196,15 @@ def _assumptions(
         if scores.samples.hashes
         else "the scores have no record of their samples, so this was not checked"
     )
-    together = max(0.0, 1 - groups * (alpha + delta))
     return (
         "The held-out samples and the new one are exchangeable given the scores and the network, "
         "as independent draws from one distribution are; samples that the network was trained on "
         f"are not like new ones ({checked}). New samples have no more sums than these.",
         "The probability is over the held-out samples, the new one and the draws together: it says "
         "what holds on average over sets of held-out samples, not for all new samples of this one.",
-        f"The bounds of all {groups} groups hold together with at least the stated probability."
+        "The bounds of all groups, for one way of cutting, hold together with probability at least "
+        f"{percent(1 - alpha - delta)}."
         if simultaneous
-        else f"Each group's bounds hold by themselves; those of all {groups} groups together only "
-        f"with probability at least {100 * together:g} %.",
+        else "Each bound holds by itself; those of all groups together, for one way of cutting, "
+        f"only with probability at least {percent(1 - groups * (alpha + delta))}.",
     )

@@ -113,7 +113,9 @@ class ChainRun:
         """Why the theorem does not cover a call, or ""."""
         if not inexact:
             return "" if self._current is None else "cut layers stand side by side, not in a chain"
-        if len(inexact) > 1 or inexact[0] is not self._current:
+        if len(inexact) > 1:
+            return f"its layers are no plain chain ({name} takes two results of layers)"
+        if inexact[0] is not self._current:
             return f"its layers are no plain chain ({name} takes an earlier result again)"
         if set(kwargs) - _HARMLESS or kwargs.get("dtype") is not None:
             return f"{name} is called with {', '.join(sorted(kwargs))}"

@@ -95,16 +95,19 @@ def measure(
         ratios={name: np.array(values) for name, values in ratios.items()},
         sums=dict(watcher.sums),
         readers={name: tuple(places) for name, places in watcher.readers.items()},
-        chain=_common(chains),
+        chain=_common(chains, watcher.cut),
     )
 
 
-def _common(runs: list[ChainRun]) -> Chain:
+def _common(runs: list[ChainRun], cut: frozenset[Place]) -> Chain:
     """One chain of all runs, or the first reason against it."""
     reason = next((run.reason for run in runs if run.reason), "")
     places = tuple((link.name, link.in_axis) for link in runs[0].links)
     if any(tuple((link.name, link.in_axis) for link in run.links) != places for run in runs):
         reason = reason or "its path depends on the sample"
+    unseen = sorted(cut - set(places))
+    if unseen:  # whatever it computes was taken for exact
+        reason = reason or f"{unseen[0][0]} reads a cut group, but no layer with it was seen to run"
     if reason:
         return Chain(reason=reason, places=(), kappas=np.empty((len(runs), 0)))
     kappas = np.array([[link.kappa for link in run.links] for run in runs])
