@@ -14,7 +14,6 @@ from torch import nn
 
 from prunella.core.errors import DataError, InputError
 from prunella.core.modes import attention_in_parts, evaluating, full_precision
-from prunella.core.progress import Progress, length
 from prunella.core.types import ChannelGroup, Member
 from prunella.guarantee.chain import ChainRun
 from prunella.guarantee.samples import HeldOut
@@ -46,12 +45,14 @@ class Measured:
     """Numbers for each held-out sample.
 
     Attributes:
+        n: Number of samples.
         ratios: (n,) for each group: T(x), the largest ratio of a channel's share to its score.
         sums: Number of sums of each group's readers, for the sample that has most.
         readers: The consumers of each group that ran, in order.
         chain: Cancellation of signs along the network.
     """
 
+    n: int
     ratios: Mapping[str, NDArray[np.float64]]
     sums: Mapping[str, int]
     readers: Mapping[str, tuple[Place, ...]]
@@ -62,9 +63,8 @@ def measure(
     model: nn.Module,
     scores: Mapping[str, NDArray[np.float64]],  # group name -> (size,), all positive
     groups: Iterable[ChannelGroup],
-    loader: Iterable[object],
+    batches: Iterable[object],
     held_out: HeldOut,
-    progress: Progress,
 ) -> Measured:
     """Run the model on each sample by itself and compare shares with scores.
 
@@ -79,7 +79,6 @@ def measure(
     ratios: dict[str, list[float]] = defaultdict(list)
     chains: list[ChainRun] = []
     device = next(model.parameters()).device
-    batches = progress(loader, description="held-out samples", total=length(loader))
     with evaluating(model), full_precision(device), attention_in_parts():
         for sample in held_out.samples(batches, device):
             watcher.start()
@@ -92,6 +91,7 @@ def measure(
     held_out.check()
     watcher.require_complete()
     return Measured(
+        n=held_out.count,
         ratios={name: np.array(values) for name, values in ratios.items()},
         sums=dict(watcher.sums),
         readers={name: tuple(places) for name, places in watcher.readers.items()},

@@ -65,8 +65,8 @@ class HeldOut:
         if self.overlap:
             raise DataError(
                 f"{self.overlap} of the {len(self.hashes)} held-out samples also informed the "
-                "scores; measured on them, the constant C would be too small and the bounds would "
-                "not hold. Use samples that the scores were not made from."
+                "scores or the plan; measured on them, the constant C would be too small and the "
+                "bounds would not hold. Use samples that were used for nothing else."
             )
         if self.count > len(self.hashes):
             raise DataError(
