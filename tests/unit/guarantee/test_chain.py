@@ -193,3 +193,16 @@ def test_an_output_of_exactly_0_has_no_relative_bound():
     assert found.network.layers[0].kappa == np.inf
     assert found.network.vacuous("deterministic")
     assert "deterministic: vacuous" in found.network.statement
+
+
+def test_a_reader_that_does_not_run_is_not_taken_for_exact():
+    def forward(net, x):
+        a = F.relu(net.a(x))
+        return net.b(a) + net.c(a) if float(x.sum()) > 0 else net.b(a)
+
+    model = Net(forward, a=nn.Linear(4, 6), b=nn.Linear(6, 2), c=nn.Linear(6, 2))
+    found = bounds(model, torch.rand(8, 4), held_out=[-torch.rand(12, 4)])
+    assert found.network.reason == (
+        "c.weight reads a cut group, but no layer with it was seen to run"
+    )
+    assert found.by_group["a"].readers == ("b",)
