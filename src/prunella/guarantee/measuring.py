@@ -83,7 +83,7 @@ def measure(
         for sample in held_out.samples(batches, device):
             watcher.start()
             with watcher:
-                outputs = model(*sample.args, **sample.kwargs)
+                outputs = sample.call(model)
             watcher.chain.finish(outputs)
             chains.append(watcher.chain)
             for name, shares in watcher.shares.items():

@@ -7,9 +7,8 @@ from dataclasses import dataclass, field
 from typing import final
 
 import torch
-from torch import Tensor
 
-from prunella.core.batches import inputs_of
+from prunella.core.batches import Batch, read_batch
 from prunella.core.errors import DataError
 from prunella.core.inputs import Inputs
 from prunella.core.samples import SampleIds
@@ -31,19 +30,15 @@ class HeldOut:
         The rest is still read after that, but only to count.
         """
         for batch in batches:
-            inputs = inputs_of(batch)
-            for number in range(self._noted(tensors_of(inputs))):
+            read = read_batch(batch)
+            for number in range(self._noted(read)):
+                yield read.inputs.samples(slice(number, number + 1)).to(device)
 
-                def one(leaf: Tensor, number: int = number) -> Tensor:
-                    return leaf[number : number + 1].to(device)
-
-                yield inputs.map(one)
-
-    def _noted(self, tensors: list[Tensor]) -> int:
+    def _noted(self, batch: Batch) -> int:
         """Note the samples of a batch; how many of them may be used."""
-        if not len(tensors[0]):
+        if not len(batch):
             return 0
-        found = SampleIds.of(*tensors)
+        found = batch.ids
         fresh = found.hashes - self.hashes
         self.overlap += len(fresh & self.used.hashes)
         self.hashes |= fresh
@@ -74,9 +69,3 @@ class HeldOut:
                 "another one; the bounds need exchangeable samples. Remove the duplicates, and "
                 "check that the loader samples without replacement and does not pad its last batch."
             )
-
-
-def tensors_of(inputs: Inputs) -> list[Tensor]:
-    """The tensors of a batch in the order of their fingerprint, as for sensitivities."""
-    named = [inputs.kwargs[name] for name in sorted(inputs.kwargs)]
-    return [value for value in (*inputs.args, *named) if isinstance(value, Tensor)]
