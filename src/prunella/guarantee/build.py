@@ -39,7 +39,7 @@ def a_priori(
     say nothing; that is reported as it is. What a finished network may be trusted for is the matter
     of `certify`.
 
-    Theorems, assumptions and proofs: `docs/theory/sampling.md`, sections 2 to 4.
+    Theorems, assumptions and proofs: `docs/theory/sampling.md`, from "How many draws" on.
 
     Args:
         model: The network before the cut; untouched.

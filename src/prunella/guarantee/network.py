@@ -1,6 +1,6 @@
 """From the bounds of the layers to a bound of the outputs, for plain chains with ReLU.
 
-Theorem 2 of `docs/theory/sampling.md`, section 4.
+Theorem 2 of `docs/theory/sampling.md`.
 """
 
 from __future__ import annotations

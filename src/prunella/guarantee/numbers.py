@@ -1,7 +1,8 @@
 """The constant C and the error bounds of one group, from plain numbers.
 
-Statements and proofs: `docs/theory/sampling.md`, sections 2 to 4. Throughout, s are the scores
-after `floored`, and the assumption A(C) is that no channel's share of any sum exceeds C s.
+Statements and proofs: `docs/theory/sampling.md`, "How many draws" and "The constant". Throughout, s
+are the scores after `floored`, and the assumption A(C) is that no channel's share of any sum
+exceeds C s.
 """
 
 from __future__ import annotations

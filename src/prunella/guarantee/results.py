@@ -158,14 +158,15 @@ class NetworkBound:
         parts = []
         for variant, eps in self.eps.items():
             chance = 1 - self.alpha - (0 if variant == "deterministic" else self.delta)
-            if self.vacuous(variant):
-                parts.append(f"{variant}: vacuous, the errors of the layers grow too large")
-                continue
-            parts.append(
-                f"{variant}: every output is off by at most {rounded_up(eps)} times its own size, "
-                f"with probability at least {percent(chance)}"
-            )
-        return "Network: " + "; ".join(parts) + "."
+            if not self.vacuous(variant):
+                parts.append(
+                    f"{variant}: every output is off by at most {rounded_up(eps)} times its own "
+                    f"size, with probability at least {percent(chance)}"
+                )
+        nothing = [variant for variant in self.eps if self.vacuous(variant)]
+        if nothing:
+            parts.append(f"{', '.join(nothing)}: vacuous, errors grow too large on the way")
+        return f"Network: {'; '.join(parts)}."
 
 
 @final
@@ -237,7 +238,8 @@ def _row(group: GroupBound) -> tuple[str, ...]:
     cells = []
     for variant in VARIANTS:
         bound = group.bound(variant)
-        draws = f" ({bound.draws:,} draws)" if bound.draws else ""
+        certain = f"{bound.certain:,} certain + " if bound.draws and bound.certain else ""
+        draws = f" ({certain}{bound.draws:,} draws)" if bound.draws else ""
         cells.append(f"{rounded_up(bound.eps)}{draws}{' vacuous' if bound.vacuous else ''}")
     return (
         group.name,
