@@ -10,13 +10,14 @@ from prunella.core.types import ChannelGroup, ChannelScores
 from prunella.guarantee.measuring import Measured
 from prunella.guarantee.network import network_bound, not_applicable
 from prunella.guarantee.numbers import (
+    Draws,
     floored,
     held_out_limit,
     hybrid_draws,
     random_draws,
     removal_error,
 )
-from prunella.guarantee.results import AprioriBounds, CutBound, GroupBound, percent
+from prunella.guarantee.results import AprioriBounds, CutBound, GroupBound, Variant, percent
 from prunella.plans import Plan
 
 _INEXACT = "its channels share the statistics of a normalisation, so that removing some changes all"
@@ -142,20 +143,18 @@ def _group(
             certain=kept,
             draws=0,
         ),
-        random=CutBound(
-            variant="random",
-            eps=drawn.eps,
-            probability=1 - alpha - (delta if drawn.draws else 0),
-            certain=drawn.certain,
-            draws=drawn.draws,
-        ),
-        hybrid=CutBound(
-            variant="hybrid",
-            eps=mixed.eps,
-            probability=1 - alpha - (delta if mixed.draws else 0),
-            certain=mixed.certain,
-            draws=mixed.draws,
-        ),
+        random=_by_draws("random", drawn, alpha, delta),
+        hybrid=_by_draws("hybrid", mixed, alpha, delta),
+    )
+
+
+def _by_draws(variant: Variant, drawn: Draws, alpha: float, delta: float) -> CutBound:
+    return CutBound(
+        variant=variant,
+        eps=drawn.eps,
+        probability=1 - alpha - (delta if drawn.draws else 0),
+        certain=drawn.certain,
+        draws=drawn.draws,
     )
 
 

@@ -34,13 +34,11 @@ def network_bound(
     if chain.reason:
         return not_applicable(chain.reason, alpha, delta)
     share = len(readers) + len(chain.places)
-    if n < conformal_samples_needed(alpha / share):
-        return not_applicable(
-            f"alpha = {alpha:g} is shared out to {share} limits, which needs at least "
-            f"{conformal_samples_needed(alpha / share):,} held-out samples, not {n:,}",
-            alpha,
-            delta,
-        )
+    needed = conformal_samples_needed(alpha / share)
+    if n < needed:
+        reason = f"alpha = {alpha:g} is shared out to {share} limits, which needs at least "
+        reason += f"{needed:,} held-out samples, not {n:,}"
+        return not_applicable(reason, alpha, delta)
     groups = groups_at(alpha / share, delta / len(readers))
     kappas = [
         held_out_limit(chain.kappas[:, place], alpha / share, "kappa")
@@ -49,10 +47,11 @@ def network_bound(
     read = [
         tuple(name for name, places in readers.items() if place in places) for place in chain.places
     ]
+    layers = list(zip(kappas, read, strict=True))
     eps = {
         variant: error_through(
             (kappa, sum(groups[name].bound(variant).eps for name in names))
-            for kappa, names in zip(kappas, read, strict=True)
+            for kappa, names in layers
         )
         for variant in VARIANTS
     }
