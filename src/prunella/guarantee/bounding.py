@@ -11,11 +11,11 @@ from prunella.guarantee.measuring import Measured
 from prunella.guarantee.network import network_bound, not_applicable
 from prunella.guarantee.numbers import (
     Draws,
+    fixed_error,
     floored,
     held_out_limit,
     hybrid_draws,
     random_draws,
-    removal_error,
 )
 from prunella.guarantee.results import AprioriBounds, CutBound, GroupBound, Variant, percent
 from prunella.plans import Plan
@@ -120,8 +120,8 @@ def _group(
     scores, positive = floored(values), values > 0
     name = group.name
     kept, sums = len(plan.kept[name]), found.sums[name]
-    removed = np.ones(group.size, dtype=bool)
-    removed[plan.kept[name].numpy()] = False
+    weights = np.zeros(group.size)
+    weights[plan.kept[name].numpy()] = 1
     constant = held_out_limit(found.ratios[name], alpha, f"the constant C of group {name!r}")
     drawn = random_draws(scores, positive, kept, sums, delta, constant)
     mixed = hybrid_draws(scores, positive, kept, sums, delta, constant)
@@ -138,7 +138,7 @@ def _group(
         delta=delta,
         deterministic=CutBound(
             variant="deterministic",
-            eps=removal_error(scores, removed, constant),
+            eps=fixed_error(scores, weights, constant),
             probability=1 - alpha,
             certain=kept,
             draws=0,

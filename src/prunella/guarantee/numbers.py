@@ -79,13 +79,13 @@ def held_out_limit(
     return float(np.partition(values, rank - 1)[rank - 1])
 
 
-def removal_error(
+def fixed_error(
     scores: Floats,  # (G,) floored
-    removed: NDArray[np.bool_],  # (G,)
+    weights: Floats,  # (G,) 0 for channels that go, 1 for those that stay as they are
     constant: float,
 ) -> float:
-    """Relative error of removing some channels and changing nothing else: C times their scores."""
-    return constant * float(scores[removed].sum())
+    """Relative error when contributions are multiplied by given weights: C sum of |w - 1| s."""
+    return constant * float((np.abs(weights - 1) * scores).sum())
 
 
 def random_draws(
@@ -101,7 +101,7 @@ def random_draws(
     Channels that are not drawable, because their score was 0, count as removed. If `kept` is not
     less than the number of the others, these all stay and nothing is left to chance.
     """
-    lost = removal_error(scores, ~drawable, constant)
+    lost = fixed_error(scores, drawable.astype(np.float64), constant)
     ordered = -np.sort(-scores[drawable])
     if kept >= ordered.size:
         return Draws(certain=kept, draws=0, eps=_all_stay(scores, drawable, kept, constant))
@@ -122,7 +122,7 @@ def hybrid_draws(
     Source: Liebenwein et al., "Provable Filter Pruning", ICLR 2020, the partially derandomised
     variant, with k found by trying all below `kept`.
     """
-    lost = removal_error(scores, ~drawable, constant)
+    lost = fixed_error(scores, drawable.astype(np.float64), constant)
     ordered = -np.sort(-scores[drawable])
     if kept >= ordered.size:
         return Draws(certain=kept, draws=0, eps=_all_stay(scores, drawable, kept, constant))

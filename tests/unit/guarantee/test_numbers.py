@@ -11,11 +11,11 @@ from prunella.bounds import conformal_rank, conformal_samples_needed
 from prunella.core.errors import DataError, InputError
 from prunella.guarantee.network import error_through
 from prunella.guarantee.numbers import (
+    fixed_error,
     floored,
     held_out_limit,
     hybrid_draws,
     random_draws,
-    removal_error,
 )
 from prunella.sampling import epsilon, expected_unique, probabilities
 
@@ -48,10 +48,12 @@ def test_the_limit_is_the_order_statistic_of_the_conformal_rank():
         held_out_limit(values, 0.02, "C")
 
 
-def test_removal_costs_the_scores_of_what_goes():
-    removed = np.array([0, 1, 0, 0, 1, 0, 1], dtype=bool)
-    assert removal_error(SCORES, removed, 2.0) == pytest.approx(0.6)
-    assert removal_error(SCORES, ~ALL, 2.0) == 0
+def test_fixed_weights_cost_the_scores_of_what_they_take_or_add():
+    weights = np.array([1, 0, 1, 1, 0, 1, 0], dtype=float)
+    assert fixed_error(SCORES, weights, 2.0) == pytest.approx(0.6)
+    weights[2], weights[0] = 1.5, 0.9
+    assert fixed_error(SCORES, weights, 2.0) == pytest.approx(0.6 + 2 * (0.5 * 0.4 + 0.1 * 0.9))
+    assert fixed_error(SCORES, np.ones(7), 2.0) == 0
 
 
 @pytest.mark.parametrize("kept", [1, 2, 4, 6])
