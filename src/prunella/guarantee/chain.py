@@ -88,7 +88,7 @@ class ChainRun:
             return
         self.reason = self._obstacle(name, kwargs, inexact, call)
         if self.reason:
-            self._inexact.clear()
+            self._release()
         elif call is not None:
             self._layer(func, args, result, call)
         elif name in _BATCH_NORM:
@@ -98,14 +98,17 @@ class ChainRun:
             self._follow(result, None)
 
     def finish(self, outputs: object) -> None:
-        """Take in what the run returned."""
-        if self.reason:
-            return
+        """Take in what the run returned, and let go of its tensors."""
         found = [tensor for tensor in tensors_in(outputs) if id(tensor) in self._inexact]
-        if not self.links:
+        if not self.reason and not self.links:
             self.reason = "no layer that reads a cut group was run"
-        elif len(found) != 1 or found[0] is not self._current:
+        elif not self.reason and (len(found) != 1 or found[0] is not self._current):
             self.reason = "its output is not the result of the last layer alone"
+        self._release()
+
+    def _release(self) -> None:
+        self._inexact.clear()
+        self._current = self._total = None
 
     def _obstacle(
         self, name: str, kwargs: dict[str, Any], inexact: list[Tensor], call: Contraction | None
@@ -143,6 +146,7 @@ class ChainRun:
         _, weight, _, _, variance = args[:5]
         if args[5] is True or self._total is None:
             self.reason = "batch norm uses the statistics of the batch"
+            self._release()
             return
         scale = (variance + args[-1]).rsqrt()
         scale = scale if weight is None else scale * weight.abs()
@@ -164,7 +168,7 @@ def cancellation(
     """Largest total / |result|, at least 1; 0/0 = 1 and x/0 = infinity."""
     if not total.numel():
         return 1.0
-    total, size = total.double(), result.double().abs()
+    total, size = total.float(), result.float().abs()
     ratio = torch.where(total > 0, total / size, torch.ones_like(total))
     largest = float(ratio.max())
     return math.inf if math.isnan(largest) else max(1.0, largest)

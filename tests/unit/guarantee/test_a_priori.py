@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import math
+import weakref
 
 import pytest
 import torch
@@ -304,3 +305,22 @@ def test_a_group_whose_readers_do_not_run_is_noticed():
     plan = prunella.Plan.from_kept(graph, {"a": [0, 1]})
     with pytest.raises(InputError, match="group 'a': none of its consumers ran on the held-out"):
         prunella.a_priori(model, plan, scores, [-x[20:]], alpha=0.1)
+
+
+@pytest.mark.parametrize("last", [nn.Identity(), nn.Tanh()])
+def test_activations_of_earlier_samples_are_let_go(last):
+    model = nn.Sequential(nn.Linear(3, 6), nn.ReLU(), nn.Linear(6, 2), last)
+    x = torch.rand(50, 3)
+    graph = prunella.trace(model, x[:1])
+    scores = prunella.sensitivities(model, graph, [x[:20]])
+    plan = prunella.Plan.from_kept(graph, {"0": [0, 1]})
+    seen, alive = [], []
+
+    def watch(module, inputs, output):
+        alive.append(sum(reference() is not None for reference in seen))
+        seen.append(weakref.ref(output))
+
+    with model[2].register_forward_hook(watch):
+        prunella.a_priori(model, plan, scores, [x[20:]], alpha=0.1)
+    assert len(seen) == 30
+    assert max(alive) <= 2
