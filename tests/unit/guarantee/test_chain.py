@@ -208,3 +208,16 @@ def test_a_reader_that_does_not_run_is_not_taken_for_exact():
         "c.weight reads a cut group, but no layer with it was seen to run"
     )
     assert found.by_group["a"].readers == ("b",)
+
+
+def test_batch_norm_without_statistics_of_its_own_is_no_scaling():
+    model = nn.Sequential(
+        nn.Conv2d(2, 4, 3),
+        nn.ReLU(),
+        nn.Conv2d(4, 4, 3),
+        nn.BatchNorm2d(4, track_running_stats=False),
+        nn.Flatten(),
+        nn.Linear(64, 2),
+    )
+    found = bounds(model, torch.rand(8, 2, 8, 8))
+    assert found.network.reason == "batch norm uses the statistics of the batch"
