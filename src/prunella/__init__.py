@@ -45,6 +45,7 @@ if TYPE_CHECKING:
         save_weights,
     )
     from prunella.graph import rule as register_rule
+    from prunella.guarantee import AprioriBounds, a_priori
     from prunella.iterative import compose, slice_optimizer
     from prunella.measure import accuracy, compare_latency, cost
     from prunella.methods import METHODS, Method, Selection, register_method, score
@@ -57,6 +58,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "METHODS",
+    "AprioriBounds",
     "Budget",
     "BudgetError",
     "Bytes",
@@ -84,6 +86,7 @@ __all__ = [
     "Selection",
     "SurgeryError",
     "__version__",
+    "a_priori",
     "accuracy",
     "certify",
     "compare_latency",
@@ -116,6 +119,7 @@ __all__ = [
 # Where each name comes from, the same as above: importing torch takes seconds, so nothing that
 # needs it is imported before it is asked for.
 _HOMES = {
+    "AprioriBounds": "prunella.guarantee:AprioriBounds",
     "Budget": "prunella.core.budgets:Budget",
     "BudgetError": "prunella.core.errors:BudgetError",
     "Bytes": "prunella.core.budgets:Bytes",
@@ -144,6 +148,7 @@ _HOMES = {
     "Selection": "prunella.methods:Selection",
     "SurgeryError": "prunella.core.errors:SurgeryError",
     "__version__": "prunella.core.version:__version__",
+    "a_priori": "prunella.guarantee:a_priori",
     "accuracy": "prunella.measure:accuracy",
     "certify": "prunella.certificate:certify",
     "compare_latency": "prunella.measure:compare_latency",
