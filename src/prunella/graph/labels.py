@@ -13,9 +13,8 @@ from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 from torch import Tensor
 
 from prunella.core.types import Role
@@ -104,9 +103,10 @@ class Labels:
         self.later: list[Later] = []
         self.mixed: list[tuple[Tensor, tuple[int, ...]]] = []
         self._squares: dict[int, Tensor] = {}
-        self._root = torch.arange(_CAPACITY)
-        self._frozen = torch.zeros(_CAPACITY, dtype=torch.bool)
-        self._blocks: dict[tuple[str, int], Axis] = {}
+        # NumPy: there are thousands of small steps, and a call of torch costs several of its.
+        self._root = np.arange(_CAPACITY)
+        self._frozen = np.zeros(_CAPACITY, dtype=np.bool_)
+        self._blocks: dict[tuple[str, int], Tensor] = {}
         self._firsts: list[int] = []
         self._next = 1
         # Labels by identity; the tensors are kept so that an identity is not given out twice.
@@ -118,16 +118,15 @@ class Labels:
 
     def axis(self, tensor: str, axis: int) -> Tensor:
         """Labels of all positions along an axis of a stored tensor; shape (size,)."""
-        block = self._blocks.get((tensor, axis))
-        if block is None:
-            size = self.stored.tensors[tensor].shape[axis]
-            block = Axis(tensor=tensor, axis=axis, first=self._next, size=size)
-            self._blocks[tensor, axis] = block
-            self.axes.append(block)
-            self._firsts.append(block.first)
-            self._next += size
-            self._grow()
-        return torch.arange(block.first, block.first + block.size)
+        known = self._blocks.get((tensor, axis))
+        if known is not None:
+            return known
+        first, size = self._next, self.stored.tensors[tensor].shape[axis]
+        self.axes.append(Axis(tensor=tensor, axis=axis, first=first, size=size))
+        self._firsts.append(first)
+        self._next += size
+        self._grow()
+        return self._blocks.setdefault((tensor, axis), torch.arange(first, first + size))
 
     def play(self, tensor: str, axis: int, role: Role) -> Tensor:
         """Labels of an axis that plays a role.
@@ -194,6 +193,7 @@ class Labels:
             along = self.along(view, axis, size) if size > 1 else None
             if along is not None:
                 found.append(spread(along, tensor.shape, axis))
+        self.put_layers(tensor, found)
         return tuple(found)
 
     def put_layers(self, tensor: Tensor, layers: Sequence[Tensor]) -> None:
@@ -202,17 +202,14 @@ class Labels:
 
     def carry(self, layer: Tensor, role: Role = "carrier") -> None:
         """The stored axes a layer comes from go with the channels they meet."""
-        (small,) = compact(layer)
-        wanted = small[small != FIXED]
-        if wanted.numel() == 0:
+        wanted = _numbers(layer)
+        wanted = wanted[wanted != FIXED]
+        if not len(wanted):
             return
-        ends = (bisect_right(self._firsts, int(end)) - 1 for end in torch.aminmax(wanted))
-        first, last = ends
+        first, last = (bisect_right(self._firsts, end) - 1 for end in (wanted.min(), wanted.max()))
         found = range(first, last + 1)
         if last > first + 1:
-            firsts = torch.tensor(self._firsts)
-            places = torch.searchsorted(firsts, wanted.contiguous(), right=True) - 1
-            found = torch.unique(places).tolist()
+            found = np.unique(np.searchsorted(self._firsts, wanted, side="right") - 1).tolist()
         for place in found:
             block = self.axes[place]
             self.roles.setdefault((block.tensor, block.axis), role)
@@ -224,14 +221,18 @@ class Labels:
 
         A reason is told where so many are tied that nothing is left to remove.
         """
-        a, b = compact(*torch.broadcast_tensors(a, b))
-        differ = (a != b) & (a != FIXED) & (b != FIXED)
-        pairs = torch.stack([a[differ], b[differ]], dim=1)
-        if len(pairs) == 0:
+        if a.shape != b.shape:
+            a, b = torch.broadcast_tensors(a, b)
+        a, b = compact(a, b)
+        left, right = a.numpy().reshape(-1), b.numpy().reshape(-1)
+        differ = (left != right) & (left != FIXED) & (right != FIXED)
+        if not differ.all():
+            left, right = left[differ], right[differ]
+        if not len(left):
             return
-        self._unite(self.classes(pairs))
+        self._unite(self._classes(left), self._classes(right))
         if reason:
-            for label in torch.unique(self.classes(pairs)).tolist():
+            for label in np.unique(self._classes(left)).tolist():
                 self.bindings.setdefault(label, reason)
 
     def tie_along(self, labels: Tensor, axes: Sequence[int], reason: str) -> Tensor:
@@ -251,6 +252,8 @@ class Labels:
 
     def constant_along(self, labels: Tensor, axes: Sequence[int]) -> Tensor | None:
         """The labels with the axes reduced to length 1, or None if channels vary along one."""
+        if all(labels.stride(axis) == 0 or labels.shape[axis] == 1 for axis in axes):
+            return shrunk(labels, axes)
         for axis in axes:
             first = labels.narrow(axis, 0, 1)
             if labels.stride(axis) != 0 and labels.shape[axis] > 1:
@@ -262,8 +265,7 @@ class Labels:
 
     def freeze(self, labels: Tensor, reason: str) -> None:
         """Nothing that carries one of these labels may be removed; the first reason is kept."""
-        (small,) = compact(labels)
-        found = torch.unique(self.classes(small))
+        found = np.unique(self._classes(_numbers(labels)))
         found = found[(found != FIXED) & ~self._frozen[found]]
         self._frozen[found] = True
         for label in found.tolist():
@@ -290,13 +292,16 @@ class Labels:
 
     def is_one_unit(self, labels: Tensor) -> bool:
         """Whether all positions belong to one and the same unit."""
-        classes = torch.unique(self.classes(compact(labels)[0]))
-        return len(classes) == 1 and int(classes) != FIXED
+        numbers = _numbers(labels)
+        # The first two tell most often.
+        if not len(numbers) or numbers[0] == FIXED or len(np.unique(self._classes(numbers[:2]))) > 1:
+            return False
+        return len(np.unique(self._classes(numbers))) == 1
 
     def movable(self, labels: Tensor) -> Tensor:
         """Where the labels are those of channels that nothing has frozen so far."""
         classes = self.classes(labels)
-        return (classes != FIXED) & ~self._frozen[classes]
+        return (classes != FIXED) & ~torch.from_numpy(self._frozen)[classes]
 
     def mark_mixed(self, labels: Tensor, axes: Sequence[int]) -> None:
         """Removing one of the channels along the axes changes what is computed from the others.
@@ -324,52 +329,83 @@ class Labels:
 
     def classes(self, labels: Tensor) -> Tensor:
         """The smallest label of each label's class of tied ones."""
+        return torch.from_numpy(self._classes(labels.numpy()))
+
+    def _classes(self, labels: np.ndarray) -> np.ndarray:
         found = self._root[labels]
         while True:
             above = self._root[found]
-            if torch.equal(above, found):
+            if (above == found).all():
                 return found
             found = above
 
     def _unite(
         self,
-        pairs: Tensor,  # (pairs, 2)
+        left: np.ndarray,  # (pairs,) classes
+        right: np.ndarray,  # (pairs,)
     ) -> None:
-        codes = torch.unique(pairs[:, 0] * self._next + pairs[:, 1])
-        pairs = torch.stack([codes // self._next, codes % self._next], dim=1)
-        ids, place = torch.unique(pairs, return_inverse=True)
-        if len(ids) == pairs.numel():  # each class has one partner: nothing to search for
-            low, high = pairs.amin(1), pairs.amax(1)
+        if _is_rising(left) and _is_rising(right) and (left[-1] < right[0] or right[-1] < left[0]):
+            # Each class has one partner: nothing to search for.
+            low, high = (left, right) if left[0] < right[0] else (right, left)
             self._root[high] = low
             self._frozen[low] |= self._frozen[high]
             return
-        ones = torch.ones(len(pairs), dtype=torch.int8).numpy()
-        rows, columns = place[:, 0].numpy(), place[:, 1].numpy()
-        matrix = coo_array((ones, (rows, columns)), shape=(len(ids), len(ids)))
-        parts, of = connected_components(matrix, directed=False)
-        part = torch.from_numpy(of).long()
-        lowest = torch.full((parts,), self._next).scatter_reduce(0, part, ids, "amin")
-        frozen = torch.zeros(parts, dtype=torch.int8)
-        frozen = frozen.scatter_reduce(0, part, self._frozen[ids].to(torch.int8), "amax")
-        self._root[ids] = lowest[part]
-        self._frozen[lowest] = frozen.bool()
+        before = np.unique(np.concatenate([left, right]))
+        held = before[self._frozen[before]]
+        while True:
+            differ = left != right
+            if not differ.any():
+                break
+            left, right = left[differ], right[differ]
+            # A class hangs on the smallest of its partners, so the smallest of all ends as root.
+            np.minimum.at(self._root, np.maximum(left, right), np.minimum(left, right))
+            left, right = self._classes(left), self._classes(right)
+        self._root[before] = self._classes(before)
+        self._frozen[self._root[held]] = True
 
     def _grow(self) -> None:
         size = len(self._root)
         if self._next >= size:
             grown = max(2 * size, self._next + 1)
-            self._root = torch.cat([self._root, torch.arange(size, grown)])
-            more = torch.zeros(grown - size, dtype=torch.bool)
-            self._frozen = torch.cat([self._frozen, more])
+            self._root = np.concatenate([self._root, np.arange(size, grown)])
+            more = np.zeros(grown - size, dtype=np.bool_)
+            self._frozen = np.concatenate([self._frozen, more])
 
 
 def compact(*tensors: Tensor) -> tuple[Tensor, ...]:
     """Shrink axes along which all tensors (of one shape) merely repeat themselves to length 1."""
     first = tensors[0]
-    for axis in range(first.ndim):
-        if first.shape[axis] > 1 and all(t.stride(axis) == 0 for t in tensors):
-            tensors = tuple(t.narrow(axis, 0, 1) for t in tensors)
-    return tensors
+    if len(tensors) == 1:
+        steps = first.stride()
+        axes = [axis for axis, size in enumerate(first.shape) if size > 1 and not steps[axis]]
+    else:
+        every = [tensor.stride() for tensor in tensors]
+        axes = [
+            axis
+            for axis, size in enumerate(first.shape)
+            if size > 1 and not any(steps[axis] for steps in every)
+        ]
+    return tuple(shrunk(tensor, axes) for tensor in tensors) if axes else tensors
+
+
+def shrunk(labels: Tensor, axes: Sequence[int]) -> Tensor:
+    """The first position of each of the axes, as an axis of length 1; none may be empty."""
+    shape = list(labels.shape)
+    for axis in axes:
+        if not shape[axis]:
+            raise IndexError(f"axis {axis} of labels of shape {tuple(labels.shape)} is empty")
+        shape[axis] = 1
+    return labels.as_strided(shape, labels.stride(), labels.storage_offset())
+
+
+def _numbers(labels: Tensor) -> np.ndarray:
+    """The labels in one row, without axes along which they merely repeat themselves."""
+    numbers: np.ndarray = compact(labels)[0].numpy().reshape(-1)
+    return numbers
+
+
+def _is_rising(numbers: np.ndarray) -> bool:
+    return bool((numbers[1:] > numbers[:-1]).all())
 
 
 def thin(labels: Tensor) -> Tensor:
@@ -393,9 +429,12 @@ def spread(
     axis: int,
 ) -> Tensor:
     """Labels of channels along one axis, repeated along all others."""
-    own = [1] * len(shape)
-    own[axis] = -1
-    return channels.view(own).expand(tuple(shape))
+    steps = [0] * len(shape)
+    if shape[axis] != len(channels):
+        own = [-1 if place == axis else 1 for place in range(len(shape))]
+        return channels.view(own).expand(tuple(shape))
+    steps[axis] = channels.stride(0)
+    return channels.as_strided(tuple(shape), steps, channels.storage_offset())
 
 
 def varying_axes(labels: Tensor) -> list[int]:

@@ -6,7 +6,6 @@ code of some models needs; real ones are the last resort, where the path depends
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack, nullcontext, suppress
 from enum import Enum
@@ -25,7 +24,7 @@ from torch._subclasses.fake_tensor import (
 from torch.overrides import TorchFunctionMode
 
 from prunella.core.inputs import Inputs
-from prunella.ops.copies import empty_containers
+from prunella.ops.copies import copy_module
 from prunella.ops.shapes import ShapesOnly
 
 NEEDS_VALUES: tuple[type[Exception], ...] = (
@@ -86,7 +85,7 @@ def evaluation_copy(
     first = next(model.parameters(), None)
     device = torch.device("cpu") if first is None else first.device
     with _copying(model, tensors):
-        copied = copy.deepcopy(model, empty_containers(model))
+        copied = copy_module(model, _stored_on_meta(model) if tensors is Stand.META else {})
     copied.eval()
 
     def moved(leaf: Tensor) -> Tensor:
@@ -115,6 +114,31 @@ def _require_own_memory(model: nn.Module) -> None:
     memory = {tensor.untyped_storage()._cdata for tensor in stored.values()}
     if len(memory) < len(stored):
         raise NotImplementedError("stored tensors that share memory")
+
+
+def _stored_on_meta(model: nn.Module) -> dict[int, Any]:
+    """What stands for parameters and buffers, by identity; of what is unusual nothing is said."""
+    stored = (
+        tensor
+        for module in model.modules()
+        for tensor in (*module._parameters.values(), *module._buffers.values())
+    )
+    return {
+        id(tensor): _on_meta(tensor)
+        for tensor in stored
+        if type(tensor) in (Tensor, nn.Parameter) and _is_simple(cast("Tensor", tensor))
+    }
+
+
+def _is_simple(tensor: Tensor) -> bool:
+    return tensor.layout is torch.strided and not tensor.is_quantized and tensor.is_contiguous()
+
+
+def _on_meta(tensor: Tensor) -> Tensor:
+    empty = torch.empty(tensor.shape, dtype=tensor.dtype, device="meta")
+    if isinstance(tensor, nn.Parameter):
+        return nn.Parameter(empty, requires_grad=tensor.requires_grad)
+    return empty.requires_grad_(tensor.requires_grad)
 
 
 class _MetaCopy(TorchFunctionMode):
