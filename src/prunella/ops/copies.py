@@ -46,7 +46,7 @@ def copy_module(
         known[id(module)] = type(module).__new__(type(module))
     for module in new:
         known[id(module)].__setstate__(
-            {name: _copied(value, known) for name, value in vars(module).items()}
+            {name: _copied(value, known) for name, value in _state(module).items()}
         )
     copied: M = known[id(model)]
     return copied
@@ -56,7 +56,7 @@ def copy_module(
 def _is_copied_plainly(kind: type[nn.Module]) -> bool:
     """Whether a class leaves copying to the general protocol, and all its state in `__dict__`."""
     standard = all(
-        getattr(kind, name, None) is getattr(object, name, None)
+        getattr(kind, name, None) is getattr(nn.Module, name, None)
         for name in (
             "__deepcopy__", "__reduce_ex__", "__reduce__", "__getstate__", "__getnewargs__",
             "__getnewargs_ex__", "__new__",
@@ -67,6 +67,13 @@ def _is_copied_plainly(kind: type[nn.Module]) -> bool:
         and kind not in copyreg.dispatch_table
         and not any(vars(base).get("__slots__") for base in kind.__mro__)
     )
+
+
+def _state(module: nn.Module) -> dict[str, Any]:
+    """What the general protocol copies: of Python 3.10 with older versions of torch, all of it."""
+    take = getattr(module, "__getstate__", None)
+    state: dict[str, Any] = vars(module) if take is None else take()
+    return state
 
 
 def _copied(value: Any, known: dict[int, Any]) -> Any:

@@ -18,6 +18,9 @@ from prunella.ops import copy_module
 from prunella.surgery.attributes import refresh_attributes
 
 
+_WIDE = 1_000_000  # elements from which on it pays to look for a quicker way of selecting
+
+
 def cut(
     model: nn.Module,
     graph: ChannelGraph,
@@ -101,7 +104,8 @@ def _selected(
         first, last = int(stays[0]), int(stays[-1])
         if last - first + 1 == len(stays):
             return tensor.narrow(axis, first, len(stays))
-        block = _block(stays, size) if axis == tensor.ndim - 1 else 1
+        wide = axis == tensor.ndim - 1 and tensor.numel() > _WIDE
+        block = _block(stays, size) if wide else 1
         if block > 1:  # as behind a flattening: one by one the last axis is the slowest
             parts = tensor.unflatten(axis, (size // block, block))
             return parts.index_select(axis, stays[::block] // block).flatten(axis)
