@@ -22,6 +22,7 @@ from torch._subclasses.fake_tensor import (
     UnsupportedOperatorException,
 )
 from torch.overrides import TorchFunctionMode
+from torch.utils._device import DeviceContext
 
 from prunella.core.inputs import Inputs
 from prunella.ops.copies import copy_module
@@ -72,7 +73,7 @@ def standing(tensors: Tensors, *, quick: bool = True) -> AbstractContextManager[
     if isinstance(tensors, FakeTensorMode):
         return tensors
     stack = ExitStack()
-    stack.enter_context(torch.device("meta"))
+    stack.enter_context(_MetaDevice(torch.device("meta")))
     if quick:
         stack.enter_context(ShapesOnly())
     return stack
@@ -139,6 +140,25 @@ def _on_meta(tensor: Tensor) -> Tensor:
     if isinstance(tensor, nn.Parameter):
         return nn.Parameter(empty, requires_grad=tensor.requires_grad)
     return empty.requires_grad_(tensor.requires_grad)
+
+
+class _MetaDevice(DeviceContext):
+    """New tensors are on the meta device; a run there must be in full precision.
+
+    Nothing is converted there by the model's own autocast, so that the weights it hides would not
+    show.
+    """
+
+    def __torch_function__(
+        self,
+        func: Any,
+        types: object,
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
+        if torch.is_autocast_enabled("cpu"):
+            raise NotImplementedError("autocast on the meta device")
+        return super().__torch_function__(func, types, args, kwargs)
 
 
 class _MetaCopy(TorchFunctionMode):
