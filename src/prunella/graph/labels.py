@@ -209,7 +209,7 @@ class Labels:
         first, last = (bisect_right(self._firsts, end) - 1 for end in (wanted.min(), wanted.max()))
         found = range(first, last + 1)
         if last > first + 1:
-            found = np.unique(np.searchsorted(self._firsts, wanted, side="right") - 1).tolist()
+            found = distinct(np.searchsorted(self._firsts, wanted, side="right") - 1).tolist()
         for place in found:
             block = self.axes[place]
             self.roles.setdefault((block.tensor, block.axis), role)
@@ -232,7 +232,7 @@ class Labels:
             return
         self._unite(self._classes(left), self._classes(right))
         if reason:
-            for label in np.unique(self._classes(left)).tolist():
+            for label in distinct(self._classes(left)).tolist():
                 self.bindings.setdefault(label, reason)
 
     def tie_along(self, labels: Tensor, axes: Sequence[int], reason: str) -> Tensor:
@@ -265,7 +265,7 @@ class Labels:
 
     def freeze(self, labels: Tensor, reason: str) -> None:
         """Nothing that carries one of these labels may be removed; the first reason is kept."""
-        found = np.unique(self._classes(_numbers(labels)))
+        found = distinct(self._classes(_numbers(labels)))
         found = found[(found != FIXED) & ~self._frozen[found]]
         self._frozen[found] = True
         for label in found.tolist():
@@ -293,10 +293,13 @@ class Labels:
     def is_one_unit(self, labels: Tensor) -> bool:
         """Whether all positions belong to one and the same unit."""
         numbers = _numbers(labels)
-        # The first two tell most often.
-        if not len(numbers) or numbers[0] == FIXED or len(np.unique(self._classes(numbers[:2]))) > 1:
+        if not len(numbers) or numbers[0] == FIXED:
             return False
-        return len(np.unique(self._classes(numbers))) == 1
+        for some in (numbers[:2], numbers):  # the first two tell most often
+            classes = self._classes(some)
+            if not (classes == classes[0]).all():
+                return False
+        return True
 
     def movable(self, labels: Tensor) -> Tensor:
         """Where the labels are those of channels that nothing has frozen so far."""
@@ -350,7 +353,7 @@ class Labels:
             self._root[high] = low
             self._frozen[low] |= self._frozen[high]
             return
-        before = np.unique(np.concatenate([left, right]))
+        before = np.concatenate([left, right])
         held = before[self._frozen[before]]
         while True:
             differ = left != right
@@ -402,6 +405,15 @@ def _numbers(labels: Tensor) -> np.ndarray:
     """The labels in one row, without axes along which they merely repeat themselves."""
     numbers: np.ndarray = compact(labels)[0].numpy().reshape(-1)
     return numbers
+
+
+def distinct(numbers: np.ndarray) -> np.ndarray:
+    """The numbers in order, each once."""
+    ordered = np.sort(numbers, axis=None)
+    first = np.ones(len(ordered), dtype=np.bool_)
+    np.not_equal(ordered[1:], ordered[:-1], out=first[1:])
+    found: np.ndarray = ordered[first]
+    return found
 
 
 def _is_rising(numbers: np.ndarray) -> bool:

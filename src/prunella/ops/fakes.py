@@ -85,8 +85,9 @@ def evaluation_copy(
     """A copy of the model in evaluation mode on the given kind of tensors, and inputs to match."""
     first = next(model.parameters(), None)
     device = torch.device("cpu") if first is None else first.device
+    known = _stored_on_meta(model) if tensors is Stand.META else {}
     with _copying(model, tensors):
-        copied = copy_module(model, _stored_on_meta(model) if tensors is Stand.META else {})
+        copied = copy_module(model, known)
     copied.eval()
 
     def moved(leaf: Tensor) -> Tensor:

@@ -76,7 +76,7 @@ def _like(tensor: Tensor) -> Tensor | None:
         return _empty(tensor.shape)
     filled = 1
     for step, size in sorted(zip(tensor.stride(), tensor.shape, strict=True)):
-        if size == 1 or step != filled:
+        if size != 1 and step != filled:
             return None
         filled *= size
     return torch.empty_strided(tensor.shape, tensor.stride(), device=_META, dtype=torch.float32)

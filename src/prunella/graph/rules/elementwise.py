@@ -85,6 +85,24 @@ def meet(result: Tensor, operand: Tensor, call: Call, labels: Labels) -> None:
         labels.require_whole(result, sorted(extended), reason)
 
 
+def meet_vectors(
+    channels: Tensor,  # (C,) labels
+    parameters: Sequence[Tensor],
+    call: Call,
+    labels: Labels,
+) -> None:
+    """As `meet` for each of the parameters; what is asked of the channels is asked once."""
+    go = labels.constant_along(channels, [0]) is None or labels.is_one_unit(channels)
+    for parameter in parameters:
+        plain = go and parameter.shape == channels.shape and labels.stored.holds(parameter)
+        layers = labels.layers(parameter) if plain else None
+        if layers:
+            labels.carry(layers[0])
+            labels.tie(channels, layers[0])
+        else:
+            meet(channels, parameter, call, labels)
+
+
 def _go_along(
     result: Tensor, wide: Tensor, along: list[int], layer: Tensor, call: Call, labels: Labels
 ) -> None:
