@@ -235,6 +235,18 @@ class Labels:
             for label in distinct(self._classes(left)).tolist():
                 self.bindings.setdefault(label, reason)
 
+    def adopt(self, tensor: str, channels: Tensor) -> bool:
+        """Tie a vector that nothing has met so far to channels, (C,); whether it was such a one.
+
+        As `tie` of the two; but its labels are the largest, and their classes can be told at once.
+        """
+        if (tensor, 0) in self._blocks:
+            return False
+        own = self.axis(tensor, 0).numpy()
+        classes = self._classes(channels.numpy())
+        self._root[own] = np.where(classes == FIXED, own, classes)
+        return True
+
     def tie_along(self, labels: Tensor, axes: Sequence[int], reason: str) -> Tensor:
         """Tie all positions along the axes; the labels with these axes reduced to length 1.
 
@@ -257,11 +269,21 @@ class Labels:
         for axis in axes:
             first = labels.narrow(axis, 0, 1)
             if labels.stride(axis) != 0 and labels.shape[axis] > 1:
+                if self._vary_at_once(labels, axis):
+                    return None
                 a, b = compact(labels, first.expand_as(labels))
                 if not torch.equal(a, b) and not torch.equal(self.classes(a), self.classes(b)):
                     return None
             labels = first
         return labels
+
+    def _vary_at_once(self, labels: Tensor, axis: int) -> bool:
+        """Whether the first two positions of an axis tell already that channels vary along it."""
+        if not labels.numel():
+            return False
+        two = labels.as_strided((2,), (labels.stride(axis),), labels.storage_offset()).numpy()
+        classes = self._classes(two)
+        return bool(classes[0] != classes[1])
 
     def freeze(self, labels: Tensor, reason: str) -> None:
         """Nothing that carries one of these labels may be removed; the first reason is kept."""

@@ -94,8 +94,12 @@ def meet_vectors(
     """As `meet` for each of the parameters; what is asked of the channels is asked once."""
     go = labels.constant_along(channels, [0]) is None or labels.is_one_unit(channels)
     for parameter in parameters:
-        plain = go and parameter.shape == channels.shape and labels.stored.holds(parameter)
-        layers = labels.layers(parameter) if plain else None
+        plain = go and parameter.shape == channels.shape and len(channels) > 1
+        name = labels.stored.name_of(parameter) if plain else None
+        if name is not None and labels.adopt(name, channels):
+            labels.roles.setdefault((name, 0), "carrier")
+            continue
+        layers = labels.layers(parameter) if plain and labels.stored.holds(parameter) else None
         if layers:
             labels.carry(layers[0])
             labels.tie(channels, layers[0])
