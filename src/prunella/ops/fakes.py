@@ -25,7 +25,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._device import DeviceContext
 
 from prunella.core.inputs import Inputs
-from prunella.ops.copies import copy_module
+from prunella.ops.copies import copy_module, modules_of
 from prunella.ops.shapes import ShapesOnly
 
 NEEDS_VALUES: tuple[type[Exception], ...] = (
@@ -86,7 +86,7 @@ def evaluation_copy(
     first = next(model.parameters(), None)
     device = torch.device("cpu") if first is None else first.device
     known = _stored_on_meta(model) if tensors is Stand.META else {}
-    with _copying(model, tensors):
+    with _copying(tensors):
         copied = copy_module(model, known)
     copied.eval()
 
@@ -101,34 +101,32 @@ def evaluation_copy(
     return copied, inputs.map(moved)
 
 
-def _copying(model: nn.Module, tensors: Tensors) -> AbstractContextManager[object]:
+def _copying(tensors: Tensors) -> AbstractContextManager[object]:
     if isinstance(tensors, FakeTensorMode):
         return FakeCopyMode(tensors)
     if tensors is Stand.META:
-        _require_own_memory(model)
         return _MetaCopy()
     return nullcontext()
 
 
-def _require_own_memory(model: nn.Module) -> None:
-    """Tensors that overlap in memory would come apart on the meta device."""
-    stored = {id(t): t for t in (*model.parameters(), *model.buffers())}
+def _stored_on_meta(model: nn.Module) -> dict[int, Any]:
+    """What stands for parameters and buffers, by identity; of what is unusual nothing is said.
+
+    Tensors that overlap in memory would come apart on the meta device.
+    """
+    stored = {
+        id(tensor): tensor
+        for module in modules_of(model)
+        for tensor in (*module._parameters.values(), *module._buffers.values())
+        if tensor is not None
+    }
     memory = {tensor.untyped_storage()._cdata for tensor in stored.values()}
     if len(memory) < len(stored):
         raise NotImplementedError("stored tensors that share memory")
-
-
-def _stored_on_meta(model: nn.Module) -> dict[int, Any]:
-    """What stands for parameters and buffers, by identity; of what is unusual nothing is said."""
-    stored = (
-        tensor
-        for module in model.modules()
-        for tensor in (*module._parameters.values(), *module._buffers.values())
-    )
     return {
-        id(tensor): _on_meta(tensor)
-        for tensor in stored
-        if type(tensor) in (Tensor, nn.Parameter) and _is_simple(cast("Tensor", tensor))
+        identity: _on_meta(tensor)
+        for identity, tensor in stored.items()
+        if type(tensor) in (Tensor, nn.Parameter) and _is_simple(tensor)
     }
 
 
