@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
 from types import CodeType, FrameType
 from typing import Any
@@ -23,8 +23,8 @@ from prunella.core.types import ChannelGraph, ChannelGroup, StoredTensor
 from prunella.graph.call import RULES, Call
 from prunella.graph.groups import groups_of
 from prunella.graph.labels import Labels
-from prunella.graph.work import macs_of
 from prunella.graph.rules.contract import freeze_all
+from prunella.graph.work import macs_of
 from prunella.ops import (
     NEEDS_VALUES,
     CallWatcher,
@@ -220,7 +220,7 @@ def _file_name(code: CodeType) -> str:
     return Path(code.co_filename).name
 
 
-@lru_cache(maxsize=None)
+@cache
 def _known(func: Any) -> tuple[str, bool]:
     """Name of an operation without the mark of in-place forms, and whether it multiplies."""
     name: str = func.overloadpacket.__name__

@@ -8,7 +8,6 @@ parameters alone carries one tensor of labels for each axis that it has of a par
 
 from __future__ import annotations
 
-import math
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -18,11 +17,11 @@ import torch
 from torch import Tensor
 
 from prunella.core.types import Role
+from prunella.graph.layout import compact, distinct, is_rising, numbers_of, shrunk, spread, thin
 from prunella.ops import StoredTensors, View
 
 FIXED = 0
 _CAPACITY = 1 << 12
-_LARGE = 1 << 12
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -202,7 +201,7 @@ class Labels:
 
     def carry(self, layer: Tensor, role: Role = "carrier") -> None:
         """The stored axes a layer comes from go with the channels they meet."""
-        wanted = _numbers(layer)
+        wanted = numbers_of(layer)
         wanted = wanted[wanted != FIXED]
         if not len(wanted):
             return
@@ -287,7 +286,7 @@ class Labels:
 
     def freeze(self, labels: Tensor, reason: str) -> None:
         """Nothing that carries one of these labels may be removed; the first reason is kept."""
-        found = distinct(self._classes(_numbers(labels)))
+        found = distinct(self._classes(numbers_of(labels)))
         found = found[(found != FIXED) & ~self._frozen[found]]
         self._frozen[found] = True
         for label in found.tolist():
@@ -314,7 +313,7 @@ class Labels:
 
     def is_one_unit(self, labels: Tensor) -> bool:
         """Whether all positions belong to one and the same unit."""
-        numbers = _numbers(labels)
+        numbers = numbers_of(labels)
         if not len(numbers) or numbers[0] == FIXED:
             return False
         for some in (numbers[:2], numbers):  # the first two tell most often
@@ -357,7 +356,7 @@ class Labels:
         return torch.from_numpy(self._classes(labels.numpy()))
 
     def _classes(self, labels: np.ndarray) -> np.ndarray:
-        found = self._root[labels]
+        found: np.ndarray = self._root[labels]
         while True:
             above = self._root[found]
             if (above == found).all():
@@ -369,7 +368,7 @@ class Labels:
         left: np.ndarray,  # (pairs,) classes
         right: np.ndarray,  # (pairs,)
     ) -> None:
-        if _is_rising(left) and _is_rising(right) and (left[-1] < right[0] or right[-1] < left[0]):
+        if is_rising(left) and is_rising(right) and (left[-1] < right[0] or right[-1] < left[0]):
             # Each class has one partner: nothing to search for.
             low, high = (left, right) if left[0] < right[0] else (right, left)
             self._root[high] = low
@@ -395,88 +394,3 @@ class Labels:
             self._root = np.concatenate([self._root, np.arange(size, grown)])
             more = np.zeros(grown - size, dtype=np.bool_)
             self._frozen = np.concatenate([self._frozen, more])
-
-
-def compact(*tensors: Tensor) -> tuple[Tensor, ...]:
-    """Shrink axes along which all tensors (of one shape) merely repeat themselves to length 1."""
-    first = tensors[0]
-    if len(tensors) == 1:
-        steps = first.stride()
-        axes = [axis for axis, size in enumerate(first.shape) if size > 1 and not steps[axis]]
-    else:
-        every = [tensor.stride() for tensor in tensors]
-        axes = [
-            axis
-            for axis, size in enumerate(first.shape)
-            if size > 1 and not any(steps[axis] for steps in every)
-        ]
-    return tuple(shrunk(tensor, axes) for tensor in tensors) if axes else tensors
-
-
-def shrunk(labels: Tensor, axes: Sequence[int]) -> Tensor:
-    """The first position of each of the axes, as an axis of length 1; none may be empty."""
-    shape = list(labels.shape)
-    for axis in axes:
-        if not shape[axis]:
-            raise IndexError(f"axis {axis} of labels of shape {tuple(labels.shape)} is empty")
-        shape[axis] = 1
-    return labels.as_strided(shape, labels.stride(), labels.storage_offset())
-
-
-def _numbers(labels: Tensor) -> np.ndarray:
-    """The labels in one row, without axes along which they merely repeat themselves."""
-    numbers: np.ndarray = compact(labels)[0].numpy().reshape(-1)
-    return numbers
-
-
-def distinct(numbers: np.ndarray) -> np.ndarray:
-    """The numbers in order, each once."""
-    ordered = np.sort(numbers, axis=None)
-    first = np.ones(len(ordered), dtype=np.bool_)
-    np.not_equal(ordered[1:], ordered[:-1], out=first[1:])
-    found: np.ndarray = ordered[first]
-    return found
-
-
-def _is_rising(numbers: np.ndarray) -> bool:
-    return bool((numbers[1:] > numbers[:-1]).all())
-
-
-def thin(labels: Tensor) -> Tensor:
-    """The same labels, expanded where a large copy merely repeats them along an axis."""
-    stored = math.prod(
-        size for size, step in zip(labels.shape, labels.stride(), strict=True) if step
-    )
-    if stored < _LARGE:
-        return labels
-    found = labels
-    for axis in range(labels.ndim):
-        first = found.narrow(axis, 0, 1)
-        if found.stride(axis) and torch.equal(*compact(found, first.expand_as(found))):
-            found = first
-    return found.expand(labels.shape)
-
-
-def spread(
-    channels: Tensor,  # (size,)
-    shape: Sequence[int],
-    axis: int,
-) -> Tensor:
-    """Labels of channels along one axis, repeated along all others."""
-    steps = [0] * len(shape)
-    if shape[axis] != len(channels):
-        own = [-1 if place == axis else 1 for place in range(len(shape))]
-        return channels.view(own).expand(tuple(shape))
-    steps[axis] = channels.stride(0)
-    return channels.as_strided(tuple(shape), steps, channels.storage_offset())
-
-
-def varying_axes(labels: Tensor) -> list[int]:
-    """Axes along which the labels as numbers are not all the same."""
-    return [
-        axis
-        for axis in range(labels.ndim)
-        if labels.shape[axis] > 1
-        and labels.stride(axis) != 0
-        and not torch.equal(*compact(labels, labels.narrow(axis, 0, 1).expand_as(labels)))
-    ]

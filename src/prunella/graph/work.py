@@ -16,7 +16,8 @@ def macs_of(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], out: Any) 
     operation = func.overloadpacket.__name__
     if operation == "convolution" and not args[6]:
         weight = args[1]
-        return math.prod(out.shape) // out.shape[-weight.ndim + 1] * math.prod(weight.shape)
+        positions = math.prod(out.shape) // int(out.shape[-weight.ndim + 1])
+        return positions * int(weight.numel())
     if operation in ("mm", "addmm", "bmm"):
-        return math.prod(out.shape) * int(args[-2].shape[-1])
+        return int(out.numel()) * int(args[-2].shape[-1])
     return int(flop_registry[func.overloadpacket](*args, **kwargs, out_val=out)) // 2

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import copyreg
 from collections import OrderedDict
-from functools import lru_cache
+from functools import cache
 from typing import Any, TypeVar
 
 from torch import nn
@@ -65,7 +65,7 @@ def copy_module(
     return copied
 
 
-@lru_cache(maxsize=None)
+@cache
 def _is_copied_plainly(kind: type[nn.Module]) -> bool:
     """Whether a class leaves copying to the general protocol, and all its state in `__dict__`."""
     standard = all(

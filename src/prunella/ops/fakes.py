@@ -157,7 +157,7 @@ class _MetaDevice(DeviceContext):
     ) -> Any:
         if torch.is_autocast_enabled("cpu"):
             raise NotImplementedError("autocast on the meta device")
-        return super().__torch_function__(func, types, args, kwargs)
+        return super().__torch_function__(func, types, args, kwargs)  # type: ignore[no-untyped-call]
 
 
 class _MetaCopy(TorchFunctionMode):

@@ -8,7 +8,7 @@ Steps in memory are those that torch gives: whether a later view is possible dep
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import lru_cache
+from functools import cache
 from typing import Any
 
 import torch
@@ -39,7 +39,7 @@ def result_on_meta(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> 
     return func(*args, **kwargs)
 
 
-@lru_cache(maxsize=None)
+@cache
 def _quick_for(func: Any) -> Quick | None:
     packet = func.overloadpacket.__name__
     return _QUICK.get(packet) or _QUICK.get(f"{packet}.{func._overloadname}")

@@ -56,7 +56,7 @@ class StoredTensors:
         return tuple(self._by_memory.get(_memory(tensor), ()))
 
     def name_of(self, tensor: Tensor) -> str | None:
-        """The first name of a parameter or buffer; None for a view, or where others share memory."""
+        """First name of a parameter or buffer; None for a view, or where others share memory."""
         name = self._by_identity.get(id(tensor))
         return name if name is not None and len(self.names(tensor)) == 1 else None
 

@@ -17,7 +17,6 @@ from prunella.core.types import ChannelGraph
 from prunella.ops import copy_module
 from prunella.surgery.attributes import refresh_attributes
 
-
 _WIDE = 1_000_000  # elements from which on it pays to look for a quicker way of selecting
 
 

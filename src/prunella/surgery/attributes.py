@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache
 from typing import Any, TypeVar, cast
 
 from torch import Tensor, nn
@@ -74,7 +74,7 @@ def refresh_attributes(
             function(module, _Facts(path=path, carried=carried))
 
 
-@lru_cache(maxsize=None)
+@cache
 def _refreshing(found: type[nn.Module]) -> tuple[Callable[[Any, _Facts], None], ...]:
     """What is registered for a kind of module."""
     return tuple(

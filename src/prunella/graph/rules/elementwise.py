@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from prunella.graph.call import Call, rule
-from prunella.graph.labels import FIXED, Labels, Later, compact, varying_axes
+from prunella.graph.labels import FIXED, Labels, Later
+from prunella.graph.layout import compact, varying_axes
 
 _UNARY = (
     "abs", "bitwise_not", "ceil", "celu", "clamp", "clamp_max", "clamp_min", "cos", "div_scalar",
