@@ -17,7 +17,8 @@ def macs_of(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], out: Any) 
     if operation == "convolution" and not args[6]:
         weight = args[1]
         positions = math.prod(out.shape) // int(out.shape[-weight.ndim + 1])
-        return positions * int(weight.numel())
+        macs: int = positions * weight.numel()
+        return macs
     if operation in ("mm", "addmm", "bmm"):
         return int(out.numel()) * int(args[-2].shape[-1])
     return int(flop_registry[func.overloadpacket](*args, **kwargs, out_val=out)) // 2
