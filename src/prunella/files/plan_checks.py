@@ -19,6 +19,7 @@ from prunella.files.fields import entry, items, number, text, truth, whole
 MOST_POSITIONS = 1 << 25
 MOST_ELEMENTS = 1 << 28  # of all example inputs; of floating-point ones only the shape is stored
 _MOST_AXES = 16
+_MOST_PARTS = 1 << 12  # of one split
 _MOST_DEPTH = 32  # of lists and dictionaries in the example inputs
 
 # Element types of example inputs, by the name they have in a file.
@@ -109,6 +110,7 @@ def _check_groups(rows: list[Any], shapes: Mapping[str, tuple[int, ...]]) -> dic
         whole(entry(group, "product_macs", where), f"{where}.product_macs")
         for module in items(entry(group, "heads", where), f"{where}.heads"):
             text(module, f"{where}.heads")
+        _check_widths(items(entry(group, "widths", where), f"{where}.widths"), f"{where}.widths")
         members = items(entry(group, "members", where), f"{where}.members")
         if not members:
             raise ValueError(f"{where} has no members")
@@ -119,6 +121,14 @@ def _check_groups(rows: list[Any], shapes: Mapping[str, tuple[int, ...]]) -> dic
             sizes[name] = size
     _check_owned(owned, shapes)
     return sizes
+
+
+def _check_widths(rows: list[Any], where: str) -> None:
+    for row in rows:
+        attribute, place, step = items(row, where, count=3)
+        text(attribute, f"{where}, the name")
+        whole(place, f"{where}, the place", least=-1, most=_MOST_PARTS)
+        whole(step, f"{where}, the step", most=MOST_POSITIONS)
 
 
 def _check_owned(

@@ -16,13 +16,13 @@ from prunella.core.errors import FileError, PrunellaError
 from prunella.core.inputs import Inputs
 from prunella.core.jsontext import NewerVersionError, Upgrade, read_json, upgraded
 from prunella.core.samples import SampleIds
-from prunella.core.types import ChannelGraph, ChannelGroup, Member, StoredTensor
+from prunella.core.types import ChannelGraph, ChannelGroup, Member, StoredTensor, Width
 from prunella.core.words import one_line
 from prunella.files.fields import items, whole
 from prunella.files.plan_checks import DTYPES, check_disjoint, check_plan
 from prunella.plans import Plan
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 
 
 def _with_constraints(data: dict[str, Any]) -> dict[str, Any]:
@@ -40,8 +40,14 @@ def _with_constraints(data: dict[str, Any]) -> dict[str, Any]:
     return {**data, "graph": {**graph, "keywords": {}, "groups": groups, "tensors": tensors}}
 
 
+def _with_widths(data: dict[str, Any]) -> dict[str, Any]:
+    """Version 3 knows numbers of modules that follow a cut."""
+    groups = [{**group, "widths": []} for group in data["graph"]["groups"]]
+    return {**data, "graph": {**data["graph"], "groups": groups}}
+
+
 def _without_scales(data: dict[str, Any]) -> dict[str, Any]:
-    """Version 3 knows by what the weights that read drawn channels are multiplied."""
+    """Version 4 knows by what the weights that read drawn channels are multiplied."""
     return {**data, "scales": {}}
 
 
@@ -51,7 +57,7 @@ def _lengths(shape: Any) -> list[int]:
 
 # Makes a plan of version v + 1 out of one of version v, both as plain data. When the schema
 # changes, the old version gets an entry here, and tests/golden keeps a file of it.
-_UPGRADES: Mapping[int, Upgrade] = {1: _with_constraints, 2: _without_scales}
+_UPGRADES: Mapping[int, Upgrade] = {1: _with_constraints, 2: _with_widths, 3: _without_scales}
 _BUDGETS: Mapping[str, type[Budget]] = {"Params": budgets.Params, "Flops": budgets.Flops}
 
 
@@ -123,6 +129,7 @@ def _graph_to_data(graph: ChannelGraph) -> dict[str, Any]:
                 "heads": list(group.heads),
                 "product_macs": group.product_macs,
                 "exact": group.exact,
+                "widths": [[w.attribute, w.place, w.step] for w in group.widths],
                 "members": [
                     [m.tensor, m.axis, m.role, _indices_to_data(m.indices)] for m in group.members
                 ],
@@ -157,6 +164,10 @@ def _graph_from_data(data: dict[str, Any]) -> ChannelGraph:
                 heads=tuple(group["heads"]),
                 product_macs=group["product_macs"],
                 exact=group["exact"],
+                widths=tuple(
+                    Width(attribute=attribute, place=place, step=step)
+                    for attribute, place, step in group["widths"]
+                ),
                 members=tuple(
                     Member(tensor=tensor, axis=axis, indices=_indices_from_data(stored), role=role)
                     for tensor, axis, role, stored in group["members"]

@@ -21,7 +21,9 @@ from prunella.core.types import ChannelGraph, ChannelGroup, StoredTensor
 from prunella.graph.call import RULES, Call
 from prunella.graph.groups import groups_of
 from prunella.graph.labels import Labels
+from prunella.graph.moves import Moves
 from prunella.graph.rules.contract import freeze_all
+from prunella.graph.widths import freeze_lost_splits
 from prunella.ops import (
     NEEDS_VALUES,
     CallWatcher,
@@ -70,10 +72,14 @@ class Run:
     Attributes:
         tensors: What stood for the model's tensors.
         outputs: What the model returned.
+        labels: What was learnt.
+        moves: How channels were viewed and divided.
     """
 
     tensors: Tensors
     outputs: object
+    labels: Labels
+    moves: Moves
 
 
 def trace_and_run(
@@ -82,13 +88,15 @@ def trace_and_run(
     """As `trace`, with the run that told it."""
     if next(model.parameters(), None) is None:
         raise InputError(f"{type(model).__name__} has no parameters, so there is nothing to prune.")
-    labels, run = without_values(
+    run = without_values(
         lambda tensors: _labelled_run(model, inputs, tensors, through_norms=through_norms)
     )
+    labels = run.labels
     for leaf in tensors_in(run.outputs):
         known = labels.get(leaf)
         if known is not None:
             labels.freeze(known, "is an output of the model")
+    freeze_lost_splits(labels, model)
     tensors = _stored_tensors(labels, model)
     counted = sum(tensor.macs for tensor in tensors)
     graph = ChannelGraph(
@@ -98,12 +106,13 @@ def trace_and_run(
         inputs=inputs.detached(),
         model_type=type(model).__name__,
     )
+    labels.let_go()
     return graph, run
 
 
 def _labelled_run(
     model: nn.Module, inputs: Inputs, tensors: Tensors, *, through_norms: bool
-) -> tuple[Labels, Run]:
+) -> Run:
     """Run a copy of the model on labels."""
     copied, moved = evaluation_copy(model, inputs, tensors=tensors)
     labels = Labels(StoredTensors(copied), through_norms=through_norms)
@@ -115,7 +124,8 @@ def _labelled_run(
         try:
             # Not around the rules, whose labels are real: the mode enters fakes for each call.
             around = standing(tensors, quick=False) if on_meta else nullcontext()
-            with around, _LabelMode(labels, tensors, modules):
+            mode = _LabelMode(labels, tensors, modules, Moves(copied))
+            with around, mode:
                 outputs = copied(*moved.args, **moved.kwargs)
         except NEEDS_VALUES:
             raise
@@ -124,7 +134,7 @@ def _labelled_run(
                 f"{type(model).__name__} cannot be run on the example inputs (shapes "
                 f"{inputs.words()}): {error} Give inputs of the shape and type the model expects."
             ) from error
-    return labels, Run(tensors=tensors, outputs=outputs)
+    return Run(tensors=tensors, outputs=outputs, labels=labels, moves=mode.moves)
 
 
 def _leave_recurrent(labels: Labels, model: nn.Module) -> None:
@@ -140,11 +150,12 @@ def _leave_recurrent(labels: Labels, model: nn.Module) -> None:
 class _LabelMode(CallWatcher):
     """Sends every ATen call to its rule."""
 
-    def __init__(self, labels: Labels, tensors: Tensors, modules: list[str]) -> None:
+    def __init__(self, labels: Labels, tensors: Tensors, modules: list[str], moves: Moves) -> None:
         super().__init__()
         self.labels = labels
         self.tensors = tensors
         self.modules = modules
+        self.moves = moves
 
     def answer(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if self.tensors is Stand.META:
@@ -167,6 +178,7 @@ class _LabelMode(CallWatcher):
             where=self._where,
         )
         self._label(call)
+        self.moves.note(call, self.labels)
         return out
 
     def _label(self, call: Call) -> None:

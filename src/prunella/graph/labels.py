@@ -19,6 +19,7 @@ from scipy.sparse.csgraph import connected_components
 from torch import Tensor
 
 from prunella.core.types import Role
+from prunella.graph.splits import Split
 from prunella.ops import StoredTensors, View
 
 FIXED = 0
@@ -102,6 +103,7 @@ class Labels:
         self.heads: list[Heads] = []
         self.products: list[Product] = []
         self.later: list[Later] = []
+        self.splits: list[Split] = []
         self.mixed: list[tuple[Tensor, tuple[int, ...]]] = []
         self._squares: dict[int, Tensor] = {}
         self._root = torch.arange(_CAPACITY)
@@ -172,6 +174,11 @@ class Labels:
         What is computed and dropped, as averaged weights of attention often are, ties nothing.
         """
         self._awaited[id(tensor)] = (tensor, labels)
+
+    def let_go(self) -> None:
+        """Forget the tensors of the run; what was learnt from it stays."""
+        for known in (self._of, self._layers, self._awaited, self._squares):
+            known.clear()
 
     def layers(self, tensor: Tensor) -> tuple[Tensor, ...] | None:
         """Labels of a parameter's axes in a tensor made of parameters alone, each of its shape.

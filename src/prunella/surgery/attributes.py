@@ -12,6 +12,7 @@ from torch.nn.modules.conv import _ConvNd
 
 from prunella.core.types import ChannelGraph, ChannelGroup
 from prunella.surgery.attention import make_slim
+from prunella.surgery.numbers import narrow
 from prunella.surgery.tokens import (
     SlimBeitAttention,
     SlimCosineWindowAttention,
@@ -61,6 +62,8 @@ def refresh_attributes(
     for group in graph.prunable:
         for path in group.heads:
             count_heads(model.get_submodule(path), group, len(kept[group.name]))
+        for width in group.widths:
+            narrow(model, width, group.size - len(kept[group.name]))
     carried = frozenset(
         member.tensor
         for group in graph.prunable
