@@ -148,7 +148,7 @@ FAULTS: dict[str, Fault] = {
     "glu does not tie its halves": rules(glu=halves_not_tied),
     "batch norm carries nothing": instead(normalise, "meet", nothing),
     "group norm forgets its groups": rules(native_group_norm=group_norm_without_groups),
-    "layer norm mixes nothing": instead(normalise, "_mix", nothing),
+    "layer norm mixes nothing": instead(normalise, "mix", nothing),
     "softmax over channels mixes nothing": rules(_softmax=as_it_is),
     "a cumulative sum over channels mixes nothing": rules(cumsum=as_it_is),
     "sums over channels tie nothing": instead(Labels, "when_used", nothing),

@@ -7,14 +7,13 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from prunella.allocate.cost import CostModel
 from prunella.core.budgets import Budget
 from prunella.core.errors import BudgetError, DataError
-from prunella.core.types import ChannelGraph, ChannelScores, Cost
+from prunella.core.types import ChannelGraph, ChannelGroup, ChannelScores, Cost
 from prunella.sampling import expected_unique, probabilities, sample_complexity
 
 DELTA = 0.1  # failure probability in the sample complexity; it ranks groups, nothing more
@@ -87,9 +86,10 @@ def uniform(graph: ChannelGraph, budget: Budget, *, multiple: int = 1) -> Alloca
     Raises:
         BudgetError: the budget is below what the floors allow.
     """
+    groups = graph.prunable
 
     def wanted(removed: float) -> dict[str, float]:
-        return {group.name: (1 - removed) * group.size for group in graph.prunable}
+        return {group.name: (1 - removed) * group.size for group in groups}
 
     return _bisect(
         graph,
@@ -154,11 +154,12 @@ def _bisect(
     """Smallest x in [low, high] whose counts meet the budget; counts fall as x grows."""
     model = CostModel(graph)
     sizes = {group.name: group.size for group in graph.prunable}
+    sets = _equal_sets(graph)
     # Units are whole: the product's binary rounding must not cost one.
     target = math.floor(budget.fraction * budget.measure(model.full) * (1 + 1e-12))
 
     def allocation(x: float) -> Allocation:
-        counts = _evened(graph, wanted(x))
+        counts = _evened(sets, wanted(x))
         kept = {name: _rounded(n, sizes[name], multiple) for name, n in counts.items()}
         return Allocation(kept=kept, achieved=model.cost(kept), knob=knob(x))
 
@@ -196,22 +197,30 @@ def _filled(
         beyond: The next one, which exceeds it.
     """
     kept = dict(best.kept)
+    sets = _equal_sets(graph)
     for group in graph.prunable:
-        raised = {
-            other.name: max(kept[other.name], beyond.kept[other.name])
-            for other in graph.prunable
-            if other.name == group.name or (group.balance and other.balance == group.balance)
-        }
-        if budget.measure(model.cost({**kept, **raised})) <= target:
+        names = sets[_set_of(group)]
+        raised = {name: max(kept[name], beyond.kept[name]) for name in names}
+        changes = any(raised[name] > kept[name] for name in names)
+        if changes and budget.measure(model.cost({**kept, **raised})) <= target:
             kept |= raised
     return Allocation(kept=kept, achieved=model.cost(kept), knob=best.knob)
 
 
-def _evened(graph: ChannelGraph, wanted: Mapping[str, float]) -> dict[str, float]:
-    """The mean over groups that keep equal numbers; as it was for all others."""
+def _equal_sets(graph: ChannelGraph) -> dict[str, list[str]]:
+    """Names of the groups that keep equal numbers."""
     sets: dict[str, list[str]] = defaultdict(list)
     for group in graph.prunable:
-        sets[group.balance or f"only {group.name}"].append(group.name)
+        sets[_set_of(group)].append(group.name)
+    return sets
+
+
+def _set_of(group: ChannelGroup) -> str:
+    return group.balance or f"only {group.name}"
+
+
+def _evened(sets: Mapping[str, list[str]], wanted: Mapping[str, float]) -> dict[str, float]:
+    """The mean over groups that keep equal numbers; as it was for all others."""
     return {
         name: sum(wanted[other] for other in names) / len(names)
         for names in sets.values()
@@ -223,7 +232,7 @@ def _rounded(wanted: float, size: int, multiple: int) -> int:
     """Nearest multiple or the whole group, at least one multiple, at most the size."""
     if size <= multiple:
         return size if multiple > 1 else 1
-    count = multiple * max(1, int(np.floor(wanted / multiple + 0.5)))
+    count = multiple * max(1, math.floor(wanted / multiple + 0.5))
     return size if size - wanted < abs(count - wanted) else count
 
 
