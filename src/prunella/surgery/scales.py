@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping
+from typing import Any
 
 from torch import Tensor, nn
 
 from prunella.core.positions import reading_factors
 from prunella.core.types import ChannelGraph
-from prunella.ops import empty_containers
-from prunella.surgery.apply import check_architecture
+from prunella.ops import copy_module
+from prunella.surgery.apply import check_architecture, stored_tensors
 
 
 def scaled(
@@ -28,12 +28,11 @@ def scaled(
         InputError: the model's tensors differ from those the graph was made from.
     """
     check_architecture(model, graph)
-    stored = {**dict(model.named_parameters()), **dict(model.named_buffers())}
-    replaced = empty_containers(model)
-    replaced |= {id(tensor): tensor for tensor in stored.values()}
+    stored = stored_tensors(model)
+    replaced: dict[int, Any] = {id(tensor): tensor for tensor in stored.values()}
     for name, axes in reading_factors(graph, kept, scales).items():
         replaced[id(stored[name])] = _times(stored[name], axes)
-    return copy.deepcopy(model, replaced)
+    return copy_module(model, replaced)
 
 
 def _times(tensor: Tensor, axes: Mapping[int, Tensor]) -> Tensor:
