@@ -17,7 +17,8 @@ from prunella.core.progress import Progress, length, silent
 from prunella.core.samples import SampleIds
 from prunella.core.types import ChannelGraph, ChannelGroup, ChannelScores, Member
 from prunella.ops import CallWatcher, Contraction, StoredTensors, contraction_of
-from prunella.sensitivity.kernels import sums_per_sample, unit_sensitivities
+from prunella.sensitivity.kernels import Prepared, Reader, raised, sums_per_sample
+from prunella.sensitivity.shares import Reduction
 
 MICRO_BATCH = 8
 
@@ -27,6 +28,8 @@ def sensitivities(
     graph: ChannelGraph,
     loader: Iterable[object],
     *,
+    memory: int = 1 << 30,
+    reduction: Reduction = "inner",
     progress: Progress = silent,
 ) -> ChannelScores:
     """Sensitivity of every unit of every prunable group, over all samples of a loader.
@@ -50,7 +53,7 @@ def sensitivities(
         InputError: weights are NaN or infinite, or a group has no consumer that could be scored.
     """
     check_weights(model)
-    watcher = _Watcher(model, graph)
+    watcher = _Watcher(model, graph, memory, reduction)
     seen: list[SampleIds] = []
     device = next(model.parameters()).device
     with evaluating(model), full_precision(device), attention_in_parts():
@@ -69,7 +72,7 @@ def sensitivities(
     watcher.require_complete()
     return ChannelScores(
         method="pfp",
-        by_group={name: value.cpu() for name, value in watcher.best.items()},
+        by_group={name: value.float() for name, value in watcher.best.items()},
         filter_norms=filter_norms(model, graph),
         sums=dict(watcher.sums),
         samples=SampleIds.union(seen),
@@ -133,36 +136,46 @@ def _blocks(inputs: Inputs, count: int, device: torch.device) -> Iterator[Inputs
 class _Watcher(CallWatcher):
     """Hands each call with a consumer's weight to the kernel, and keeps the maxima."""
 
-    def __init__(self, model: nn.Module, graph: ChannelGraph) -> None:
+    def __init__(
+        self, model: nn.Module, graph: ChannelGraph, memory: int, reduction: Reduction
+    ) -> None:
         super().__init__()
+        self.prepared = Prepared(memory)
+        self.reduction = reduction
         self.stored = StoredTensors(model)
         self.consumers: dict[tuple[str, int], list[tuple[ChannelGroup, Member]]] = defaultdict(list)
         self.best: dict[str, Tensor] = {}
         self.sums: dict[str, int] = defaultdict(int)
         self._counted: set[tuple[str, str, int]] = set()
-        device = next(model.parameters()).device
         for group in graph.prunable:
-            self.best[group.name] = torch.zeros(group.size, device=device)
+            self.best[group.name] = torch.zeros(group.size, dtype=torch.float64)
             for member in group.members:
                 if member.role == "consumer":
                     self.consumers[member.tensor, member.axis].append((group, member))
 
     def answer(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         call = contraction_of(func, args, self.stored)
+        result = func(*args, **kwargs)
         if call is not None:
-            self._score(call)
-        return func(*args, **kwargs)
+            # Keyword arguments may scale the result.
+            self._score(call, None if kwargs else result)
+        return result
 
-    def _score(self, call: Contraction) -> None:
+    def _score(self, call: Contraction, result: Tensor | None) -> None:
         watched = self.consumers.get((call.name, call.in_axis), ())
-        if watched and not bool(torch.isfinite(call.inputs).all()):
+        if not watched:
+            return
+        if not bool(torch.isfinite(call.inputs).all()):
             raise DataError(
                 f"the input of {call.name!r} holds NaN or infinite values; the samples or the "
                 "weights before it are out of range. Check the samples' scale and the network."
             )
-        for group, member in watched:
-            found = unit_sensitivities(call, member.indices)
-            self.best[group.name] = torch.maximum(self.best[group.name], found)
+        readers = [
+            Reader(units=member.indices, best=self.best[group.name]) for group, member in watched
+        ]
+        found = raised(call, result, readers, self.prepared, reduction=self.reduction)
+        for (group, _), best in zip(watched, found, strict=True):
+            self.best[group.name] = torch.maximum(self.best[group.name], best)
             # eta counts every consumer's sums once, not once for each block of samples.
             key = (group.name, call.name, call.in_axis)
             if key not in self._counted:
