@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-POWER = 8  # of the norm over outputs that stands in for their maximum
+POWER = 16  # of the norm over outputs that stands in for their maximum
 SLACK = 9  # bounds of a sum give away this many times its rounding error
 
 

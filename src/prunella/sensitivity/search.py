@@ -18,7 +18,6 @@ from prunella.sensitivity.sums import Sums
 
 _MARGIN = 1e-3  # what rounding may take from the bounds from norms, generously
 _ROUNDING = 1e-4  # the same for a single unit's part of a sum, and its share
-_WORTH = 1 / 64  # of the pairs: from here on the matrix product of the tight bound pays
 
 
 class Search:
@@ -44,26 +43,25 @@ class Search:
         self.elements = elements
         self.activations = _activation_norms(piece, norms.places)  # (n, U, P)
         self.seen = piece.seen
+        self.columns: Tensor | None = None
         self.triples: list[tuple[Tensor, Tensor, Tensor]] = []
 
     def run(self) -> Tensor:
         """Samples, outputs and positions (K, 3) of the sums that must be evaluated."""
-        excess, cells = self._loose()
-        if cells > 4 * len(self.best):
-            self._look_at_the_top(excess)
-            excess, cells = self._loose()
-        if cells > _WORTH * excess.numel():
-            excess = self._tight(excess)
-            self._look_at_the_top(excess)
-        self._look_at_all(excess)
+        # A and 1/z of a position: the bound of any share in it, but for the weights.
+        loose = self.activations * self.sums.smallest.reciprocal()[:, None]  # (n, U, P)
+        if bool((self.best == 0).any()):
+            self._look_at_the_top(loose)
+        limit = self._limit
+        excess = loose.mul_((2 * self.norms.largest / limit)[:, None])[None]
+        cells = _above_one(excess)
+        outputs = self.sums.lower.shape[2]
+        # In nanoseconds, roughly: looking at a cell's outputs, and the tighter bound of a cell.
+        if len(cells) * outputs * 8 > excess.numel() * (5 + outputs / 20):
+            excess = self._tight(excess[0])
+            cells = _above_one(excess)
+        self._look_at_all(cells, excess[tuple(cells.unbind(1))], limit, len(excess) == 1)
         return self._result()
-
-    def _loose(self) -> tuple[Tensor, int]:
-        """Bounds (1, n, U, P) relative to the best known, from the largest weight of each unit."""
-        inverse = self.sums.lower.amin(dim=(0, 2)).reciprocal_()  # (n, P)
-        excess = self.activations * inverse[:, None]
-        excess.mul_((2 * self.norms.largest / self._limit)[:, None])
-        return excess[None], int((excess > 1).sum())
 
     @property
     def _limit(self) -> Tensor:
@@ -71,9 +69,8 @@ class Search:
 
     def _tight(self, loose: Tensor) -> Tensor:
         """Bounds (2, n, U, P) to the power `POWER`, from that norm over all outputs."""
-        lower = self.sums.lower
-        smallest = lower.amin(dim=(0, 2))  # (n, P)
-        ratio = smallest[:, None] / lower  # at most 1, so that powers cannot overflow
+        # At most 1, so that powers cannot overflow.
+        ratio = self.sums.smallest[:, None] / self.sums.lower
         for _ in range(POWER.bit_length() - 1):
             ratio.mul_(ratio)
         signs, samples, outputs, _ = ratio.shape
@@ -84,52 +81,77 @@ class Search:
         total = torch.matmul(matrix, ratio)
         # What is too small for float32, to the power, must not be lost.
         total.add_(outputs * 4 * torch.finfo(torch.float32).tiny)
-        base = loose[0]
+        base = loose.clone()
         for _ in range(POWER.bit_length() - 1):
-            base = base * base
+            base.mul_(base)
         return total.mul_(base)
 
-    def _look_at_the_top(self, excess: Tensor) -> None:
-        """Raise the thresholds by looking at each unit's most promising position."""
-        units = excess.shape[2]
-        values, where = excess.max(dim=3)  # (S, n, U)
-        values, first = values.flatten(0, 1).max(dim=0)
-        unit = torch.arange(units, device=first.device)
-        active = values > 1
-        position = where.flatten(0, 1)[first, unit]
-        sign, sample = first // excess.shape[1], first % excess.shape[1]
-        cells = torch.stack([sign, sample, unit, position], dim=1)[active]
-        self._look_at(cells, both=len(excess) == 1)
+    def _look_at_the_top(self, loose: Tensor) -> None:
+        """Raise the thresholds of new units by looking at their most promising position."""
+        values, where = loose.max(dim=2)  # (n, U)
+        values, sample = values.max(dim=0)
+        unit = torch.arange(len(sample), device=sample.device)
+        position = where[sample, unit]
+        cells = torch.stack([torch.zeros_like(unit), sample, unit, position], dim=1)
+        new = (self.best == 0) & (values > 0) & (self.norms.largest > 0)
+        self._compare(_with_both_signs(cells[new]))
 
-    def _look_at_all(self, excess: Tensor) -> None:
-        cells = (excess > 1).nonzero()
-        self._look_at(cells, both=len(excess) == 1)
+    def _look_at_all(self, cells: Tensor, excess: Tensor, limit: Tensor, both: bool) -> None:
+        """Look at cells (K, 4) of sign, sample, unit and position, the most promising first.
 
-    def _look_at(self, cells: Tensor, *, both: bool) -> None:
-        """Find the outputs that count for some (sign, sample, unit, position), (K, 4)."""
-        count = max(1, self.elements // self.sums.lower.shape[2])
-        for part in cells.split(count):
-            for sign in (0, 1) if both else (None,):
-                self._compare(part, sign)
+        Args:
+            cells: With a bound above the limit.
+            excess: (K,), the bound, over the limit or to the power `POWER`.
+            limit: (U,), which the bounds are over.
+            both: Whether bounds are for both signs, and not to the power.
+        """
+        if len(cells) > self.sums.smallest.numel():
+            self.columns = self.sums.lower.transpose(2, 3).contiguous()
+        exponent = 1 if both else POWER
+        count = max(1, self.elements // (self.sums.lower.shape[2] * (2 if both else 1)))
+        first = 4 * len(self.best)
+        if len(cells) > 2 * first:
+            top = torch.topk(excess, first, sorted=False).indices
+            for part in cells[top].split(count):
+                self._compare(_with_both_signs(part) if both else part)
+            excess[top] = 0
+        start = 0
+        while start < len(cells):
+            part, over = cells[start : start + count], excess[start : start + count]
+            fall = (limit / self._limit)[part[:, 2]]  # limits may have risen since
+            fall = torch.where(torch.isnan(fall), torch.ones_like(fall), fall)
+            part = part[over * fall**exponent > 1]
+            self._compare(_with_both_signs(part) if both else part)
+            start += count
 
-    def _compare(self, cells: Tensor, one: int | None) -> None:
+    def _compare(self, cells: Tensor) -> None:
+        """Find the outputs that count for some cells (K, 4)."""
+        if len(cells) == 0:
+            return
         sign, sample, unit, position = cells.unbind(1)
-        if one is not None:
-            sign = torch.full_like(sign, one)
-        lower = self.sums.lower[sign, sample, :, position]  # (K, I)
+        if self.columns is None:
+            lower = self.sums.lower[sign, sample, :, position]  # (K, I)
+        else:
+            lower = self.columns[sign, sample, position]
         kind = sign if len(self.norms.norms) == 2 else torch.zeros_like(sign)
-        factor = 2 * self.activations[sample, unit, position] / self._limit[unit]
-        hits = self.norms.norms[kind, unit].mul_(factor[:, None]) > lower
-        row, output = hits.nonzero().unbind(1)
-        for rows, outputs in zip(
-            row.split(self.elements), output.split(self.elements), strict=True
-        ):
+        ratio = self.norms.norms[kind, unit].div_(lower)
+        ratio.mul_((2 * self.activations[sample, unit, position])[:, None])
+        most, output = ratio.max(dim=1)
+        hit = (most > self._limit[unit]).nonzero().reshape(-1)
+        self._weigh(*(part[hit] for part in (sign, sample, unit, position, output)))
+        ratio[torch.arange(len(cells), device=hit.device), output] = 0  # done
+        ratio = ratio[hit]
+        row, output = (ratio > self._limit[unit[hit]][:, None]).nonzero().unbind(1)
+        row = hit[row]
+        for rows, outputs in zip(row.split(self.elements), output.split(self.elements), strict=True):
             self._weigh(sign[rows], sample[rows], unit[rows], position[rows], outputs)
 
     def _weigh(
         self, sign: Tensor, sample: Tensor, unit: Tensor, position: Tensor, output: Tensor
     ) -> None:
         """Bound single shares from both sides; all arguments (K,)."""
+        if len(sign) == 0:
+            return
         places = self.norms.places[unit]  # (K, k)
         spot = torch.unravel_index(position, self.piece.positions)
         column = (slice(None), None)
@@ -155,6 +177,19 @@ class Search:
         unit, most, key = (torch.cat(parts) for parts in zip(*self.triples, strict=True))
         stays = (most >= self.best[unit]) & (most > 0)
         return torch.unique(key[stays], dim=0)
+
+
+def _above_one(excess: Tensor) -> Tensor:
+    """Where (S, n, U, P) values are above 1, (K, 4); in rows first, because most have none."""
+    rows = (excess.amax(dim=3) > 1).nonzero()
+    inside = (excess[tuple(rows.unbind(1))] > 1).nonzero()
+    return torch.cat([rows[inside[:, 0]], inside[:, 1:]], dim=1)
+
+
+def _with_both_signs(cells: Tensor) -> Tensor:
+    other = cells.clone()
+    other[:, 0] = 1
+    return torch.cat([cells, other])
 
 
 def _activation_norms(piece: Piece, places: Tensor) -> Tensor:

@@ -24,12 +24,14 @@ class Sums:
     Attributes:
         lower: (2, n, I, P), not above the positive and the negative sums, positive; infinite
             where a sum is 0, which nothing has a share of.
+        smallest: (n, P), the smallest of them at each position.
         total: (n, I, P), both signs together; `lower + width * total + slop` is not below the sums.
         width: See `total`.
         slop: (I,) what rounding of a large bias can add, or None.
     """
 
     lower: Tensor
+    smallest: Tensor
     total: Tensor
     width: float
     slop: Tensor | None
@@ -49,15 +51,18 @@ def bounded_sums(piece: Piece, weights: Weights) -> Sums:
     if offset is not None:
         lower.add_(offset[:, None, :, None])
     # Not "<= 0", which would be false for the NaN of an infinite output.
-    doubtful = ~(lower.amin(dim=(0, 2)) > 0)
-    if bool(doubtful.any()):
-        _compute(piece, weights, lower, doubtful.nonzero())
+    smallest = _smallest(lower)
+    doubtful = (~(smallest > 0)).nonzero()
+    if len(doubtful):
+        _compute(piece, weights, lower, doubtful)
+        smallest = _smallest(lower)
     slop = None
     if offset is not None:
         bias = 0 if piece.call.bias is None else piece.call.bias.detach().float().abs()
         slop = 2 * weights.error * bias * weights.scale
     return Sums(
         lower=lower,
+        smallest=smallest,
         total=total,
         width=(SLACK + 1) * weights.error / max(1e-3, 1 - SLACK * weights.error),
         slop=slop,
@@ -70,6 +75,11 @@ def _both(total: Tensor, results: Tensor, scale: Tensor) -> Tensor:
     torch.addcmul(total, column, results, out=lower[0])
     torch.addcmul(total, column, results, value=-1, out=lower[1])
     return lower
+
+
+def _smallest(lower: Tensor) -> Tensor:
+    # Both axes at once would be many times slower.
+    return torch.minimum(lower[0], lower[1]).amin(dim=1)
 
 
 def _compute(piece: Piece, weights: Weights, lower: Tensor, spots: Tensor) -> None:
