@@ -7,7 +7,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-POWER = 16  # of the norm over outputs that stands in for their maximum
 SLACK = 9  # bounds of a sum give away this many times its rounding error
 
 
@@ -51,18 +50,18 @@ class Norms:
         norms: (S, U, I), norm of the scaled weights from unit to output. S = 2, positive and
             negative weights, or 1 for both together where inputs have both signs.
         largest: (U,), their maximum over outputs and signs.
-        power: (S, U, I), (norms / largest) ** POWER.
+        order: (S, U, I) int32, outputs by falling norm.
     """
 
     places: Tensor
     norms: Tensor
     largest: Tensor
-    power: Tensor
+    order: Tensor
 
     @property
     def size(self) -> int:
         """Bytes of these tensors."""
-        return 4 * (self.norms.numel() + self.power.numel())
+        return 4 * (self.norms.numel() + self.order.numel())
 
 
 def measured(
@@ -104,13 +103,11 @@ def norms_of(weights: Weights, places: Tensor) -> Norms:
     picked = stacked[:, places]  # (S, U, k, I)
     norms = picked.squeeze(2) if places.shape[1] == 1 else picked.norm(dim=2)
     norms = norms.contiguous()
-    largest = norms.amax(dim=(0, 2))
-    safe = torch.where(largest > 0, largest, torch.ones_like(largest))
     return Norms(
         places=places,
         norms=norms,
-        largest=largest,
-        power=(norms / safe[:, None]).pow_(POWER),
+        largest=norms.amax(dim=2).amax(dim=0),
+        order=norms.argsort(dim=2, descending=True).int(),
     )
 
 

@@ -21,11 +21,12 @@ import torch
 from torch import Tensor
 
 from prunella.ops import Contraction, PlainCall, plain_calls
+from prunella.sensitivity import compiled
 from prunella.sensitivity.consumers import Norms, Weights, measured, norms_of
 from prunella.sensitivity.pieces import Piece, as_convolution, output_positions, pieces
 from prunella.sensitivity.search import Search
 from prunella.sensitivity.shares import Reduction, largest_shares
-from prunella.sensitivity.sums import bounded_sums
+from prunella.sensitivity.sums import Sums, bounded_sums
 
 _SLAB = 1 << 19  # elements looked at in one go; 2 MiB of float32 stay in a core's cache
 
@@ -140,17 +141,25 @@ def _raise(job: _Job, best: list[Tensor], prepared: Prepared) -> None:
             norms = prepared.norms((*key, number), weights, places)
             chosen = read.cpu()
             known = best[number][chosen]
-            search = Search(
-                piece, weights, norms, sums, known.float().to(places.device),
-                reduction=job.reduction, elements=_SLAB,
-            )  # fmt: skip
-            found = search.run()
+            found = _search(piece, weights, norms, sums, known.float(), job.reduction)
             if len(found):
                 shares = largest_shares(
                     piece, found, places, reduction=job.reduction, elements=_SLAB
                 )
                 known = torch.maximum(known, shares)
                 best[number] = best[number].index_copy(0, chosen, known)
+
+
+def _search(
+    piece: Piece, weights: Weights, norms: Norms, sums: Sums, best: Tensor, reduction: Reduction
+) -> Tensor:
+    """The sums (K, 3) that must be evaluated."""
+    device = piece.call.inputs.device
+    if device.type == "cpu" and compiled.available():
+        return compiled.search(piece, weights, norms, sums, best, reduction=reduction)
+    return Search(
+        piece, weights, norms, sums, best.to(device), reduction=reduction, elements=_SLAB
+    ).run()
 
 
 def _results_by_part(

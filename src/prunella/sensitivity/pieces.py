@@ -40,7 +40,11 @@ class Piece:
     @property
     def seen(self) -> Tensor:
         """(n, J, *positions, *kernel): what the kernel sees at each position, a view."""
-        return windows(self.call.inputs, self.call)
+        return self.windows_of(self.call.inputs)
+
+    def windows_of(self, inputs: Tensor) -> Tensor:
+        """The same for other inputs (n, C, *spatial)."""
+        return windows(inputs, self.call)
 
     def summed(self, weight: Tensor, inputs: Tensor) -> Tensor:
         """The layer's sums with other weights and inputs of the same shapes: (n, I, P)."""
@@ -106,7 +110,7 @@ def pieces(
     # Sums, bounds and their powers: six for each output, eight for each input and unit.
     spot = 4 * (6 * height + 8 * (channels + units))
     sample = spot * math.prod(spots)
-    budget = min(memory // 3, max(_SMALL * 8, sample)) if sample <= memory // 3 else memory // 3
+    budget = min(memory // 3, max(_SMALL * 32, sample)) if sample <= memory // 3 else memory // 3
     count = max(1, min(len(call.inputs), budget // sample))
     lines = max(1, min(spots[0], budget // (sample // spots[0]))) if count == 1 else spots[0]
     for top in range(0, outputs, height):

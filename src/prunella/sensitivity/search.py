@@ -11,11 +11,13 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from prunella.sensitivity.consumers import POWER, Norms, Weights
+from prunella.sensitivity.consumers import Norms, Weights
+from prunella.sensitivity.norms import activation_norms
 from prunella.sensitivity.pieces import Piece
 from prunella.sensitivity.shares import Reduction
 from prunella.sensitivity.sums import Sums
 
+_POWER = 16  # of the norm over outputs that stands in for their maximum
 _MARGIN = 1e-3  # what rounding may take from the bounds from norms, generously
 _ROUNDING = 1e-4  # the same for a single unit's part of a sum, and its share
 
@@ -41,7 +43,7 @@ class Search:
         self.best = best.clone()
         self.reduction = reduction
         self.elements = elements
-        self.activations = _activation_norms(piece, norms.places)  # (n, U, P)
+        self.activations = activation_norms(piece, norms.places)  # (n, U, P)
         self.seen = piece.seen
         self.columns: Tensor | None = None
         self.triples: list[tuple[Tensor, Tensor, Tensor]] = []
@@ -68,13 +70,15 @@ class Search:
         return self.best * (1 - _MARGIN)
 
     def _tight(self, loose: Tensor) -> Tensor:
-        """Bounds (2, n, U, P) to the power `POWER`, from that norm over all outputs."""
+        """Bounds (2, n, U, P) to the power `_POWER`, from that norm over all outputs."""
         # At most 1, so that powers cannot overflow.
         ratio = self.sums.smallest[:, None] / self.sums.lower
-        for _ in range(POWER.bit_length() - 1):
+        for _ in range(_POWER.bit_length() - 1):
             ratio.mul_(ratio)
         signs, samples, outputs, _ = ratio.shape
-        power = self.norms.power
+        largest = self.norms.largest
+        safe = torch.where(largest > 0, largest, torch.ones_like(largest))
+        power = (self.norms.norms / safe[:, None]).pow_(_POWER)
         matrix = power[:, None].expand(len(power), samples, -1, -1)
         if len(power) != signs:
             matrix = matrix.expand(signs, -1, -1, -1)
@@ -82,7 +86,7 @@ class Search:
         # What is too small for float32, to the power, must not be lost.
         total.add_(outputs * 4 * torch.finfo(torch.float32).tiny)
         base = loose.clone()
-        for _ in range(POWER.bit_length() - 1):
+        for _ in range(_POWER.bit_length() - 1):
             base.mul_(base)
         return total.mul_(base)
 
@@ -101,13 +105,13 @@ class Search:
 
         Args:
             cells: With a bound above the limit.
-            excess: (K,), the bound, over the limit or to the power `POWER`.
+            excess: (K,), the bound, over the limit or to the power `_POWER`.
             limit: (U,), which the bounds are over.
             both: Whether bounds are for both signs, and not to the power.
         """
         if len(cells) > self.sums.smallest.numel():
             self.columns = self.sums.lower.transpose(2, 3).contiguous()
-        exponent = 1 if both else POWER
+        exponent = 1 if both else _POWER
         count = max(1, self.elements // (self.sums.lower.shape[2] * (2 if both else 1)))
         first = 4 * len(self.best)
         if len(cells) > 2 * first:
@@ -190,42 +194,3 @@ def _with_both_signs(cells: Tensor) -> Tensor:
     other = cells.clone()
     other[:, 0] = 1
     return torch.cat([cells, other])
-
-
-def _activation_norms(piece: Piece, places: Tensor) -> Tensor:
-    """L2 norm of what each unit's kernels see, (n, U, P)."""
-    inputs, call = piece.call.inputs, piece.call
-    alone = places.shape[1] == 1 and set(call.weight.shape[2:]) == {1}
-    if alone:
-        steps = (slice(None, None, step) for step in call.stride)
-        seen = inputs[(slice(None), places[:, 0] if _gaps(places, inputs) else slice(None), *steps)]
-        return (seen.abs() if piece.signed else seen).flatten(2)
-    size = inputs.abs()
-    # A square may be too small for float32 where its root is not.
-    squares = _boxes(torch.addcmul(size * 1e-18, size, size), piece).flatten(2)
-    if _gaps(places, inputs):
-        squares = squares[:, places].sum(dim=2)
-    return squares.sqrt_()
-
-
-def _gaps(places: Tensor, inputs: Tensor) -> bool:
-    """Whether units are anything but the inputs one by one."""
-    if places.shape != (inputs.shape[1], 1):
-        return True
-    return not bool((places[:, 0] == torch.arange(len(places), device=places.device)).all())
-
-
-def _boxes(values: Tensor, piece: Piece) -> Tensor:
-    """Sum over the kernel at each output position, one axis after the other."""
-    call = piece.call
-    for axis, (count, taps) in enumerate(zip(piece.positions, call.weight.shape[2:], strict=True)):
-        step, gap, place = call.stride[axis], call.dilation[axis], 2 + axis
-        total = None
-        for tap in range(taps):
-            start = tap * gap
-            index = [slice(None)] * values.ndim
-            index[place] = slice(start, start + (count - 1) * step + 1, step)
-            part = values[tuple(index)]
-            total = part if total is None else total + part
-        values = total if total is not None else values
-    return values
