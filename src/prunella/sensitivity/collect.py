@@ -17,6 +17,7 @@ from prunella.core.progress import Progress, length, silent
 from prunella.core.samples import SampleIds
 from prunella.core.types import ChannelGraph, ChannelGroup, ChannelScores, Member
 from prunella.ops import CallWatcher, Contraction, StoredTensors, contraction_of
+from prunella.sensitivity.backlog import Backlog, Seen
 from prunella.sensitivity.kernels import Prepared, Reader, raised, sums_per_sample
 from prunella.sensitivity.shares import Reduction
 
@@ -69,6 +70,7 @@ def sensitivities(
                     model(*block.args, **block.kwargs)
     if not seen:
         raise DataError("the calibration loader is empty; expected at least one sample.")
+    watcher.finish()
     watcher.require_complete()
     return ChannelScores(
         method="pfp",
@@ -140,7 +142,8 @@ class _Watcher(CallWatcher):
         self, model: nn.Module, graph: ChannelGraph, memory: int, reduction: Reduction
     ) -> None:
         super().__init__()
-        self.prepared = Prepared(memory)
+        self.prepared = Prepared(memory * 3 // 4)
+        self.backlog = Backlog(memory // 4)
         self.reduction = reduction
         self.stored = StoredTensors(model)
         self.consumers: dict[tuple[str, int], list[tuple[ChannelGroup, Member]]] = defaultdict(list)
@@ -163,24 +166,37 @@ class _Watcher(CallWatcher):
 
     def _score(self, call: Contraction, result: Tensor | None) -> None:
         watched = self.consumers.get((call.name, call.in_axis), ())
-        if not watched:
+        if not watched or call.inputs.numel() == 0:
             return
-        if not bool(torch.isfinite(call.inputs).all()):
+        # Of NaN both are NaN.
+        least, most = call.inputs.aminmax()
+        if not bool(torch.isfinite(least) & torch.isfinite(most)):
             raise DataError(
                 f"the input of {call.name!r} holds NaN or infinite values; the samples or the "
                 "weights before it are out of range. Check the samples' scale and the network."
             )
-        readers = [
-            Reader(units=member.indices, best=self.best[group.name]) for group, member in watched
-        ]
-        found = raised(call, result, readers, self.prepared, reduction=self.reduction)
-        for (group, _), best in zip(watched, found, strict=True):
-            self.best[group.name] = torch.maximum(self.best[group.name], best)
+        for group, _ in watched:
             # eta counts every consumer's sums once, not once for each block of samples.
             key = (group.name, call.name, call.in_axis)
             if key not in self._counted:
                 self._counted.add(key)
                 self.sums[group.name] += sums_per_sample(call, MICRO_BATCH)
+        for seen in self.backlog.add(Seen(call=call, results=result, signed=bool(least < 0))):
+            self._search(seen)
+
+    def _search(self, seen: Seen) -> None:
+        watched = self.consumers[seen.call.name, seen.call.in_axis]
+        readers = [
+            Reader(units=member.indices, best=self.best[group.name]) for group, member in watched
+        ]
+        found = raised(seen, readers, self.prepared, reduction=self.reduction)
+        for (group, _), best in zip(watched, found, strict=True):
+            self.best[group.name] = torch.maximum(self.best[group.name], best)
+
+    def finish(self) -> None:
+        """Search what still waits."""
+        for seen in self.backlog.rest():
+            self._search(seen)
 
     def require_complete(self) -> None:
         """Every group must have met at least one of its consumers."""

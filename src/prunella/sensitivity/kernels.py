@@ -22,6 +22,7 @@ from torch import Tensor
 
 from prunella.ops import Contraction, PlainCall, plain_calls
 from prunella.sensitivity import compiled
+from prunella.sensitivity.backlog import Seen
 from prunella.sensitivity.consumers import Norms, Weights, measured, norms_of
 from prunella.sensitivity.pieces import Piece, as_convolution, output_positions, pieces
 from prunella.sensitivity.search import Search
@@ -78,8 +79,7 @@ class Prepared:
 
 
 def raised(
-    call: Contraction,
-    results: Tensor | None,
+    seen: Seen,
     readers: Sequence[Reader],
     prepared: Prepared,
     *,
@@ -90,18 +90,15 @@ def raised(
     Computed in float32 and, where it counts, float64, whatever the type of the model.
 
     Args:
-        call: What a consumer is called with.
-        results: What it gave, in float32, or None.
+        seen: What a consumer read and gave.
         readers: Groups that it reads.
         prepared: Kept from call to call.
         reduction: "inner" or "entry", see `sensitivities`.
     """
     best = [reader.best for reader in readers]
+    call, results = seen.call, seen.results
     if call.bias is not None and call.bias.ndim != 1:
         call, results = replace(call, bias=None), None  # one for each row: no bias of a layer
-    if call.inputs.numel() == 0:
-        return tuple(best)
-    signed = bool(call.inputs.amin() < 0)
     parts = plain_calls(call)
     blocks = _results_by_part(call, results, len(parts))
     for part, block in zip(parts, blocks, strict=True):
@@ -110,7 +107,7 @@ def raised(
             part=part,
             results=block,
             reads=tuple((number, *read) for number, read in enumerate(reads) if len(read[0])),
-            signed=signed,
+            signed=seen.signed,
             reduction=reduction,
         )
         if job.reads:
