@@ -21,7 +21,14 @@ from prunella.sensitivity.pieces import Piece
 from prunella.sensitivity.shares import Reduction
 from prunella.sensitivity.sums import Sums
 
-_HELPERS = ("_copy_sums", "_copy_activations", "_any_above", "_part", "_without_beaten")
+_HELPERS = (
+    "_copy_sums",
+    "_copy_activations",
+    "_any_above",
+    "_part",
+    "_try_places",
+    "_without_beaten",
+)
 
 
 @functools.cache

@@ -16,7 +16,7 @@ def activation_norms(piece: Piece, places: Tensor) -> Tensor:
         steps = (slice(None, None, step) for step in call.stride)
         seen = inputs[(slice(None), places[:, 0] if _gaps(places, inputs) else slice(None), *steps)]
         return (seen.abs() if piece.signed else seen).flatten(2)
-    size = inputs.abs()
+    size = inputs.abs() if piece.signed else inputs
     # A square may be too small for float32 where its root is not.
     squares = _boxes(torch.addcmul(size * 1e-18, size, size), piece).flatten(2)
     if _gaps(places, inputs):

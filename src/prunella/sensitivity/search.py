@@ -147,7 +147,9 @@ class Search:
         ratio = ratio[hit]
         row, output = (ratio > self._limit[unit[hit]][:, None]).nonzero().unbind(1)
         row = hit[row]
-        for rows, outputs in zip(row.split(self.elements), output.split(self.elements), strict=True):
+        for rows, outputs in zip(
+            row.split(self.elements), output.split(self.elements), strict=True
+        ):
             self._weigh(sign[rows], sample[rows], unit[rows], position[rows], outputs)
 
     def _weigh(

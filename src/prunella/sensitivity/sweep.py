@@ -17,7 +17,7 @@ TILE = 64  # positions whose bounds are tried at once
 ROUNDING = np.float32(1e-4)  # more than rounding takes from a share
 MARGIN = np.float32(1 - 1e-3)  # what rounding may take from the bounds from norms, generously
 TINY = np.float32(1e-30)
-HUGE = np.float32(np.inf)
+INFINITY = np.float32(np.inf)
 ONE, TWO, ZERO = np.float32(1), np.float32(2), np.float32(0)
 
 
@@ -66,47 +66,53 @@ def sweep(
                 kind = sign if kinds == 2 else 0
                 for rank in range(outputs):
                     output = order[kind, unit, rank]
-                    bound = norms[kind, unit, output] * factor
-                    if bound * highest[unit] <= ONE:
+                    norm = norms[kind, unit, output]
+                    if norm * factor * highest[unit] <= ONE:
                         break  # and all that follow have smaller norms
-                    if not _any_above(seen, unit, bound, block, sign, output):
+                    if not _any_above(seen, unit, norm * factor, block, sign, output):
                         continue
-                    for place in range(TILE):
-                        below = block[sign, output, place]
-                        if seen[unit, place] * bound <= below:
-                            continue
-                        position = first + place
-                        part = TWO * scale[output] * _part(
-                            inputs,
-                            starts[sample * positions + position],
-                            jumps,
-                            kernels,
-                            unit,
-                            weights,
-                            output,
-                            sign,
-                            inner,
-                        )
-                        most = part / below * (ONE + ROUNDING)
-                        if most < best[unit] or most == ZERO:
-                            continue
-                        above = below + width * total[sample, output, position]
-                        least = part / (above + slop[output]) * (ONE - ROUNDING)
-                        if least > best[unit]:
-                            best[unit] = least
-                            factor = TWO / max(least * MARGIN, TINY)
-                            bound = norms[kind, unit, output] * factor
-                        if count == len(shares):
-                            count = _without_beaten(best, found, shares, count)
-                            if count > len(shares) // 2:
-                                return -1
-                        found[count, 0] = sample
-                        found[count, 1] = output
-                        found[count, 2] = position
-                        found[count, 3] = unit
-                        shares[count] = most
-                        count += 1
+                    count = _try_places(
+                        inputs, starts, jumps, kernels, weights, scale, seen, block, total, width,
+                        slop, norm, inner, best, found, shares, count, sample, first, unit, sign,
+                        output,
+                    )  # fmt: skip
+                    if count < 0:
+                        return -1
+                    factor = TWO / max(best[unit] * MARGIN, TINY)
     return _without_beaten(best, found, shares, count)
+
+
+def _try_places(
+    inputs: Floats, starts: Integers, jumps: Integers, kernels: Integers, weights: Floats,
+    scale: Floats, seen: Floats, block: Floats, total: Floats, width: np.float32, slop: Floats,
+    norm: Any, inner: bool, best: Floats, found: Integers, shares: Floats, count: int,
+    sample: int, first: int, unit: int, sign: int, output: int,
+) -> int:  # fmt: skip
+    """Bound single shares of a tile from both sides; how many are found by now, or -1."""
+    for place in range(TILE):
+        below = block[sign, output, place]
+        if TWO * seen[unit, place] * norm <= below * best[unit] * MARGIN or below == INFINITY:
+            continue
+        position = first + place
+        start = starts[sample * total.shape[2] + position]
+        part = _part(inputs, start, jumps, kernels, unit, weights, output, sign, inner)
+        part *= TWO * scale[output]
+        most = part / below * (ONE + ROUNDING)
+        if most < best[unit] or most == ZERO:
+            continue
+        above = below + width * total[sample, output, position] + slop[output]
+        best[unit] = max(best[unit], part / above * (ONE - ROUNDING))
+        if count == len(shares):
+            count = _without_beaten(best, found, shares, count)
+            if count > len(shares) // 2:
+                return -1
+        found[count, 0] = sample
+        found[count, 1] = output
+        found[count, 2] = position
+        found[count, 3] = unit
+        shares[count] = most
+        count += 1
+    return count
 
 
 def _copy_sums(lower: Floats, sample: int, first: int, block: Floats) -> None:
@@ -118,7 +124,7 @@ def _copy_sums(lower: Floats, sample: int, first: int, block: Floats) -> None:
             for place in range(size):
                 block[sign, output, place] = below[place]
             for place in range(size, TILE):
-                block[sign, output, place] = HUGE
+                block[sign, output, place] = INFINITY
 
 
 def _copy_activations(
@@ -146,9 +152,7 @@ def _copy_activations(
         highest[unit] = quotients[0]
 
 
-def _any_above(
-    seen: Floats, unit: int, bound: Any, block: Floats, sign: int, output: int
-) -> bool:
+def _any_above(seen: Floats, unit: int, bound: Any, block: Floats, sign: int, output: int) -> bool:
     above = False
     for place in range(TILE):  # no way out of the loop, so that it runs on vectors
         above |= seen[unit, place] * bound > block[sign, output, place]
