@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, get_args
 
 import torch
 from torch import Tensor, nn
@@ -18,10 +19,12 @@ from prunella.core.samples import SampleIds
 from prunella.core.types import ChannelGraph, ChannelGroup, ChannelScores, Member
 from prunella.ops import CallWatcher, Contraction, StoredTensors, contraction_of
 from prunella.sensitivity.backlog import Backlog, Seen
+from prunella.sensitivity.distributed import shared_maxima, shared_samples
 from prunella.sensitivity.kernels import Prepared, Reader, raised, sums_per_sample
 from prunella.sensitivity.shares import Reduction
 
 MICRO_BATCH = 8
+LEAST_MEMORY = 1 << 24
 
 
 def sensitivities(
@@ -39,11 +42,22 @@ def sensitivities(
     in blocks of one fixed size (the last one filled up by repetition, which a maximum ignores), so
     the loader's batch size has no influence either, and memory does not grow with it.
 
+    Within an initialised `torch.distributed` group every process passes its own shard as loader
+    and gets the scores of all samples, the same bits as one process would give.
+
+    On a CPU long passes run as machine code if Numba is installed (`prunella[fast]`); the bits
+    are the same, and a `SpeedWarning` tells if it is missed.
+
     Args:
         model: Untouched; run in evaluation mode on the device of its parameters.
         graph: Made by `trace` from this model.
         loader: Yields inputs (N, ...), dictionaries of keyword arguments, or pairs of either and
             labels; labels are not used.
+        memory: Bytes that the pass may take beside the model and its activations for one block of
+            samples. Less than the default can be slower.
+        reduction: "inner", a channel's whole part of a sum, as defined; or "entry", the largest
+            single product with an entry of its kernel in place of that, as in the code published
+            with the paper, for comparisons.
         progress: Reports batches.
 
     Returns:
@@ -51,13 +65,24 @@ def sensitivities(
 
     Raises:
         DataError: the loader is empty, or inputs or activations are NaN or infinite.
-        InputError: weights are NaN or infinite, or a group has no consumer that could be scored.
+        InputError: weights are NaN or infinite, a group has no consumer that could be scored, or
+            `memory` or `reduction` cannot be used.
     """
+    if memory < LEAST_MEMORY:
+        raise InputError(
+            f"sensitivities: memory is {memory:,} bytes; expected at least {LEAST_MEMORY:,} for "
+            "the pass's own tensors."
+        )
+    if reduction not in get_args(Reduction):
+        raise InputError(
+            f"sensitivities: reduction is {reduction!r}; expected 'inner' (a channel's whole part "
+            "of a sum) or 'entry' (the largest of its products)."
+        )
     check_weights(model)
     watcher = _Watcher(model, graph, memory, reduction)
     seen: list[SampleIds] = []
     device = next(model.parameters()).device
-    with evaluating(model), full_precision(device), attention_in_parts():
+    with evaluating(model), full_precision(device), attention_in_parts(), _whole_float32():
         for batch in progress(loader, description="sensitivities", total=length(loader)):
             inputs = inputs_of(batch)
             tensors = _tensors(inputs)
@@ -68,17 +93,33 @@ def sensitivities(
             for block in _blocks(inputs, len(tensors[0]), device):
                 with watcher:
                     model(*block.args, **block.kwargs)
-    if not seen:
+        with torch.no_grad():
+            watcher.finish()
+    samples = shared_samples(SampleIds.union(seen), device)
+    if not samples.count:
         raise DataError("the calibration loader is empty; expected at least one sample.")
-    watcher.finish()
-    watcher.require_complete()
+    best, sums = shared_maxima(watcher.best, watcher.sums, device)
+    require_complete(best, sums)
     return ChannelScores(
         method="pfp",
-        by_group={name: value.float() for name, value in watcher.best.items()},
+        by_group={name: value.float().clamp_(max=1) for name, value in best.items()},
         filter_norms=filter_norms(model, graph),
-        sums=dict(watcher.sums),
-        samples=SampleIds.union(seen),
+        sums=dict(sums),
+        samples=samples,
     )
+
+
+@contextmanager
+def _whole_float32() -> Iterator[None]:
+    """No shorter numbers inside of float32 products, whatever the user's training allows."""
+    before, convolutions = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
+    try:
+        torch.set_float32_matmul_precision("highest")
+        torch.backends.cudnn.allow_tf32 = False
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before)
+        torch.backends.cudnn.allow_tf32 = convolutions
 
 
 def filter_norms(model: nn.Module, graph: ChannelGraph) -> dict[str, Tensor]:
@@ -198,11 +239,12 @@ class _Watcher(CallWatcher):
         for seen in self.backlog.rest():
             self._search(seen)
 
-    def require_complete(self) -> None:
-        """Every group must have met at least one of its consumers."""
-        for name in self.best:
-            if self.sums[name] == 0:
-                raise InputError(
-                    f"group {name!r}: none of its consumers ran on the calibration samples; "
-                    "trace the model with inputs that take the same path."
-                )
+
+def require_complete(best: Mapping[str, Tensor], sums: Mapping[str, int]) -> None:
+    """Every group must have met at least one of its consumers."""
+    for name in best:
+        if not sums.get(name):
+            raise InputError(
+                f"group {name!r}: none of its consumers ran on the calibration samples; "
+                "trace the model with inputs that take the same path."
+            )

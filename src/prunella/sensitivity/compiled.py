@@ -8,6 +8,7 @@ import math
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from importlib.util import find_spec
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ from prunella.sensitivity.pieces import Piece
 from prunella.sensitivity.shares import Reduction
 from prunella.sensitivity.sums import Sums
 
+# Compiled one by one; the rest of that module is data.
 _HELPERS = (
     "_copy_sums",
     "_copy_activations",
@@ -70,7 +72,7 @@ def search(
         parts = [run((0, tiles))]
     else:
         with ThreadPoolExecutor(count) as pool:
-            parts = list(pool.map(run, zip(edges[:-1], edges[1:], strict=True)))
+            parts = list(pool.map(run, pairwise(edges)))
     raised = np.max([part[0] for part in parts], axis=0)
     found = np.concatenate([part[1] for part in parts])
     shares = np.concatenate([part[2] for part in parts])

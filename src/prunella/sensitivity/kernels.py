@@ -14,6 +14,7 @@ quadrants are derived in docs/theory/sensitivity.md, as are the bounds that save
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -29,7 +30,13 @@ from prunella.sensitivity.search import Search
 from prunella.sensitivity.shares import Reduction, largest_shares
 from prunella.sensitivity.sums import Sums, bounded_sums
 
+COMPILE_FROM = 1_000_000_000  # shares: compiling takes seconds, as does searching these without
+WARN_FROM = 300_000_000_000  # shares: minutes without compilation
 _SLAB = 1 << 19  # elements looked at in one go; 2 MiB of float32 stay in a core's cache
+
+
+class SpeedWarning(UserWarning):
+    """The pass over the samples takes longer than it would with an optional package."""
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
@@ -54,6 +61,7 @@ class Prepared:
     def __init__(self, memory: int) -> None:
         self.memory = memory
         self.left = memory // 3
+        self.work = 0
         self._weights: dict[object, Weights] = {}
         self._norms: dict[object, Norms] = {}
 
@@ -76,6 +84,20 @@ class Prepared:
                 self.left -= known.size
                 self._norms[key] = known
         return known
+
+    def compiles(self, shares: int, device: torch.device) -> bool:
+        """Whether to go on with compiled code, now that some more shares are to be searched."""
+        before, self.work = self.work, self.work + shares
+        if device.type != "cpu" or self.work < COMPILE_FROM:
+            return False
+        if not compiled.available() and before < WARN_FROM <= self.work:
+            warnings.warn(
+                "sensitivities: this is a long pass and Numba is not installed, so it runs "
+                "several times slower than it could; install prunella[fast].",
+                SpeedWarning,
+                stacklevel=2,
+            )
+        return compiled.available()
 
 
 def raised(
@@ -138,7 +160,7 @@ def _raise(job: _Job, best: list[Tensor], prepared: Prepared) -> None:
             norms = prepared.norms((*key, number), weights, places)
             chosen = read.cpu()
             known = best[number][chosen]
-            found = _search(piece, weights, norms, sums, known.float(), job.reduction)
+            found = _search(piece, weights, norms, sums, known.float(), prepared, job.reduction)
             if len(found):
                 shares = largest_shares(
                     piece, found, places, reduction=job.reduction, elements=_SLAB
@@ -148,12 +170,18 @@ def _raise(job: _Job, best: list[Tensor], prepared: Prepared) -> None:
 
 
 def _search(
-    piece: Piece, weights: Weights, norms: Norms, sums: Sums, best: Tensor, reduction: Reduction
+    piece: Piece,
+    weights: Weights,
+    norms: Norms,
+    sums: Sums,
+    best: Tensor,
+    prepared: Prepared,
+    reduction: Reduction,
 ) -> Tensor:
-    """The sums (K, 3) that must be evaluated."""
-    device = piece.call.inputs.device
-    if device.type == "cpu" and compiled.available():
+    """The sums (K, 3) that must be evaluated; either way leads to the same bits."""
+    if prepared.compiles(sums.total.numel() * len(best), piece.call.inputs.device):
         return compiled.search(piece, weights, norms, sums, best, reduction=reduction)
+    device = piece.call.inputs.device
     return Search(
         piece, weights, norms, sums, best.to(device), reduction=reduction, elements=_SLAB
     ).run()

@@ -13,8 +13,9 @@ def activation_norms(piece: Piece, places: Tensor) -> Tensor:
     inputs, call = piece.call.inputs, piece.call
     alone = places.shape[1] == 1 and set(call.weight.shape[2:]) == {1}
     if alone:
-        steps = (slice(None, None, step) for step in call.stride)
-        seen = inputs[(slice(None), places[:, 0] if _gaps(places, inputs) else slice(None), *steps)]
+        wanted = places[:, 0] if _gaps(places, inputs) else slice(None)
+        where = (slice(None), wanted, *(slice(None, None, step) for step in call.stride))
+        seen = inputs[where]
         return (seen.abs() if piece.signed else seen).flatten(2)
     size = inputs.abs() if piece.signed else inputs
     # A square may be too small for float32 where its root is not.

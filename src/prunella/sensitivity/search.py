@@ -19,6 +19,7 @@ from prunella.sensitivity.sums import Sums
 
 _POWER = 16  # of the norm over outputs that stands in for their maximum
 _MARGIN = 1e-3  # what rounding may take from the bounds from norms, generously
+_TINY = 1e-30  # shares below count as 0
 _ROUNDING = 1e-4  # the same for a single unit's part of a sum, and its share
 
 
@@ -67,12 +68,13 @@ class Search:
 
     @property
     def _limit(self) -> Tensor:
-        return self.best * (1 - _MARGIN)
+        # Not 0, so that what an idle unit sees stays 0 and not NaN.
+        return (self.best * (1 - _MARGIN)).clamp_(min=_TINY)
 
     def _tight(self, loose: Tensor) -> Tensor:
         """Bounds (2, n, U, P) to the power `_POWER`, from that norm over all outputs."""
         # At most 1, so that powers cannot overflow.
-        ratio = self.sums.smallest[:, None] / self.sums.lower
+        ratio = self.sums.smallest.clamp(max=3e38)[:, None] / self.sums.lower
         for _ in range(_POWER.bit_length() - 1):
             ratio.mul_(ratio)
         signs, samples, outputs, _ = ratio.shape
@@ -123,7 +125,6 @@ class Search:
         while start < len(cells):
             part, over = cells[start : start + count], excess[start : start + count]
             fall = (limit / self._limit)[part[:, 2]]  # limits may have risen since
-            fall = torch.where(torch.isnan(fall), torch.ones_like(fall), fall)
             part = part[over * fall**exponent > 1]
             self._compare(_with_both_signs(part) if both else part)
             start += count
@@ -161,7 +162,8 @@ class Search:
         places = self.norms.places[unit]  # (K, k)
         spot = torch.unravel_index(position, self.piece.positions)
         column = (slice(None), None)
-        seen = self.seen[(sample[column], places, *(s[column] for s in spot))].flatten(1)
+        where = (sample[column], places, *(axis[column] for axis in spot))
+        seen = self.seen[where].flatten(1)
         weight = self.weights.plain[output[column], places].flatten(1)
         products = (weight * seen).mul_((1 - 2 * sign)[:, None]).clamp_(min=0)
         part = products.sum(dim=1) if self.reduction == "inner" else products.amax(dim=1)
@@ -182,7 +184,8 @@ class Search:
             return torch.empty((0, 3), dtype=torch.long, device=self.best.device)
         unit, most, key = (torch.cat(parts) for parts in zip(*self.triples, strict=True))
         stays = (most >= self.best[unit]) & (most > 0)
-        return torch.unique(key[stays], dim=0)
+        sums: Tensor = torch.unique(key[stays], dim=0)
+        return sums
 
 
 def _above_one(excess: Tensor) -> Tensor:

@@ -30,8 +30,8 @@ def largest_shares(
     count = max(1, elements // weight[0].numel())
     for part in sums.split(count):
         sample, output, position = part.unbind(1)
-        spot = torch.unravel_index(position, piece.positions)
-        window = seen[(sample, slice(None), *spot)].flatten(2).cpu().double()  # (K, J, T)
+        where = (sample, slice(None), *torch.unravel_index(position, piece.positions))
+        window = seen[where].flatten(2).cpu().double()  # (K, J, T)
         products = weight[output].cpu().double().mul_(window)
         for contributions in (products.clamp(min=0), products.neg_().clamp_(min=0)):
             by_input = contributions.sum(dim=2)

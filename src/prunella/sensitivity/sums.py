@@ -90,8 +90,8 @@ def _compute(piece: Piece, weights: Weights, lower: Tensor, spots: Tensor) -> No
     count = max(1, piece.call.inputs.numel() // len(plus))  # no more than the inputs themselves
     for part in spots.split(count):
         sample, position = part.unbind(1)
-        place = torch.unravel_index(position, piece.positions)
-        rows = seen[(sample, slice(None), *place)].flatten(1)
+        where = (sample, slice(None), *torch.unravel_index(position, piece.positions))
+        rows = seen[where].flatten(1)
         up, down = rows.clamp(min=0), (-rows).clamp_(min=0)
         for sign, (one, other) in enumerate(((plus, minus), (minus, plus))):
             found = up @ one

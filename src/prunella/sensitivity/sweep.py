@@ -47,7 +47,7 @@ def sweep(
     Returns:
         How many were found; -1 if there is no room for all of them. `best` has risen then.
     """
-    samples, units, positions = activations.shape
+    units, positions = activations.shape[1:]
     outputs = lower.shape[2]
     row = (positions + TILE - 1) // TILE
     block = np.empty((2, outputs, TILE), dtype=np.float32)
