@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -133,7 +134,9 @@ def filter_norms(model: nn.Module, graph: ChannelGraph) -> dict[str, Tensor]:
             if member.role != "producer" or weight is None or weight.ndim < 2:
                 continue
             others = [axis for axis in range(weight.ndim) if axis != member.axis]
-            by_position = weight.detach().float().square().sum(dim=others).cpu()
+            # In one go, without a tensor of the weight's size in between.
+            norm = torch.linalg.vector_norm(weight.detach(), dim=others, dtype=torch.float32)
+            by_position = norm.square().cpu()
             squares += by_position[member.indices].sum(dim=1)
         norms[group.name] = squares.sqrt()
     return norms
@@ -142,7 +145,7 @@ def filter_norms(model: nn.Module, graph: ChannelGraph) -> dict[str, Tensor]:
 def check_weights(model: nn.Module) -> None:
     """Raise InputError naming the first parameter or buffer that holds NaN or infinity."""
     for name, tensor in (*model.named_parameters(), *model.named_buffers()):
-        if tensor.dtype.is_floating_point and not bool(torch.isfinite(tensor).all()):
+        if tensor.dtype.is_floating_point and not _all_finite(tensor):
             count = int((~torch.isfinite(tensor)).sum())
             raise InputError(
                 f"{type(model).__name__}: {name!r} holds {count} NaN or infinite values of "
@@ -156,9 +159,17 @@ def _tensors(inputs: Inputs) -> list[Tensor]:
     return [value for value in (*inputs.args, *named) if isinstance(value, Tensor)]
 
 
+def _all_finite(tensor: Tensor) -> bool:
+    """Whether there is no NaN and no infinity, found without a tensor of the same size."""
+    if tensor.numel() == 0:
+        return True
+    least, most = tensor.detach().aminmax()  # of NaN both are NaN
+    return math.isfinite(least) and math.isfinite(most)
+
+
 def _check_finite(tensors: Sequence[Tensor]) -> None:
     for tensor in tensors:
-        if tensor.dtype.is_floating_point and not bool(torch.isfinite(tensor).all()):
+        if tensor.dtype.is_floating_point and not _all_finite(tensor):
             raise DataError(
                 f"calibration samples hold NaN or infinite values (batch of shape "
                 f"{tuple(tensor.shape)}); remove or repair these samples."
@@ -209,9 +220,8 @@ class _Watcher(CallWatcher):
         watched = self.consumers.get((call.name, call.in_axis), ())
         if not watched or call.inputs.numel() == 0:
             return
-        # Of NaN both are NaN.
-        least, most = call.inputs.aminmax()
-        if not bool(torch.isfinite(least) & torch.isfinite(most)):
+        least, most = call.inputs.aminmax()  # of NaN both are NaN
+        if not (math.isfinite(least) and math.isfinite(most)):
             raise DataError(
                 f"the input of {call.name!r} holds NaN or infinite values; the samples or the "
                 "weights before it are out of range. Check the samples' scale and the network."

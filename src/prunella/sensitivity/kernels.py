@@ -32,7 +32,7 @@ from prunella.sensitivity.sums import Sums, bounded_sums
 
 COMPILE_FROM = 1_000_000_000  # shares: compiling takes seconds, as does searching these without
 WARN_FROM = 300_000_000_000  # shares: minutes without compilation
-_SLAB = 1 << 19  # elements looked at in one go; 2 MiB of float32 stay in a core's cache
+_SLAB = 1 << 19  # elements looked at in one go, at most; 2 MiB of float32 stay in a core's cache
 
 
 class SpeedWarning(UserWarning):
@@ -61,6 +61,7 @@ class Prepared:
     def __init__(self, memory: int) -> None:
         self.memory = memory
         self.left = memory // 3
+        self.elements = max(1 << 12, min(_SLAB, memory // 512))
         self.work = 0
         self._weights: dict[object, Weights] = {}
         self._norms: dict[object, Norms] = {}
@@ -163,7 +164,7 @@ def _raise(job: _Job, best: list[Tensor], prepared: Prepared) -> None:
             found = _search(piece, weights, norms, sums, known.float(), prepared, job.reduction)
             if len(found):
                 shares = largest_shares(
-                    piece, found, places, reduction=job.reduction, elements=_SLAB
+                    piece, found, places, reduction=job.reduction, elements=prepared.elements
                 )
                 known = torch.maximum(known, shares)
                 best[number] = best[number].index_copy(0, chosen, known)
@@ -183,7 +184,13 @@ def _search(
         return compiled.search(piece, weights, norms, sums, best, reduction=reduction)
     device = piece.call.inputs.device
     return Search(
-        piece, weights, norms, sums, best.to(device), reduction=reduction, elements=_SLAB
+        piece,
+        weights,
+        norms,
+        sums,
+        best.to(device),
+        reduction=reduction,
+        elements=prepared.elements,
     ).run()
 
 

@@ -104,8 +104,8 @@ def pieces(
     """
     outputs, channels = call.weight.shape[:2]
     taps = math.prod(call.weight.shape[2:])
-    # Weights take about six tensors of their own size: absolute values, norms, powers.
-    height = max(1, min(outputs, memory // (3 * 24 * channels * taps)))
+    # Weights take up to sixteen tensors of their own size: absolute values, norms, their order.
+    height = max(1, min(outputs, memory // (3 * 64 * channels * taps)))
     spots = output_positions(call)
     # Sums, bounds and their powers: six for each output, eight for each input and unit.
     spot = 4 * (6 * height + 8 * (channels + units))

@@ -148,10 +148,12 @@ class Search:
         ratio = ratio[hit]
         row, output = (ratio > self._limit[unit[hit]][:, None]).nonzero().unbind(1)
         row = hit[row]
-        for rows, outputs in zip(
-            row.split(self.elements), output.split(self.elements), strict=True
-        ):
+        taps = self.norms.places.shape[1] * self.weights.plain[0, 0].numel()
+        count = max(1, self.elements // taps)
+        for rows, outputs in zip(row.split(count), output.split(count), strict=True):
             self._weigh(sign[rows], sample[rows], unit[rows], position[rows], outputs)
+        if sum(len(part) for part, _, _ in self.triples) > self.elements // 4:
+            self.triples = [self._unbeaten()]
 
     def _weigh(
         self, sign: Tensor, sample: Tensor, unit: Tensor, position: Tensor, output: Tensor
@@ -179,12 +181,16 @@ class Search:
         key = torch.stack([sample, output, position], dim=1)
         self.triples.append((unit[stays], most[stays], key[stays]))
 
+    def _unbeaten(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Units, shares and sums of what may still be the largest."""
+        unit, most, key = (torch.cat(parts) for parts in zip(*self.triples, strict=True))
+        stays = (most >= self.best[unit]) & (most > 0)
+        return unit[stays], most[stays], key[stays]
+
     def _result(self) -> Tensor:
         if not self.triples:
             return torch.empty((0, 3), dtype=torch.long, device=self.best.device)
-        unit, most, key = (torch.cat(parts) for parts in zip(*self.triples, strict=True))
-        stays = (most >= self.best[unit]) & (most > 0)
-        sums: Tensor = torch.unique(key[stays], dim=0)
+        sums: Tensor = torch.unique(self._unbeaten()[2], dim=0)
         return sums
 
 

@@ -166,7 +166,7 @@ def test_one_row_of_one_sample_fits_the_least_memory_as_well(way, seed, size, si
     seen = caught(layer, inputs((3, 3, size, size), "tanh" if signed else "relu"))
     whole = scores(seen, each(3))
     # Outputs, samples and lines are cut.
-    assert torch.equal(whole, scores(seen, each(3), memory=3 * 24 * 27 * 2))
+    assert torch.equal(whole, scores(seen, each(3), memory=3 * 64 * 27 * 2))
     close(whole, reference_sensitivities(seen.call, each(3)))
 
 
