@@ -163,6 +163,25 @@ def warm_up() -> None:
         prunella.sensitivities(model, prunella.trace(model, example), [example])
 
 
+def write(rows: list[Row], args: argparse.Namespace) -> None:
+    """The table and its description so far."""
+    by_layer = [float(str(row["ratio"])) for row in rows if not str(row["layer"]).startswith("all")]
+    mean = math.exp(sum(map(math.log, by_layer)) / len(by_layer))
+    with args.out.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, fieldnames=list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    write_machine(
+        args.out,
+        samples=args.samples,
+        memory=args.memory,
+        clock="processor" if args.processor_time else "wall",
+        search="compiled" if compiled.available() else "torch",
+        geometric_mean=round(mean, 2),
+        worst=max(by_layer),
+    )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, required=True)
@@ -185,22 +204,7 @@ def main() -> None:
         if not name.startswith("conv "):
             rows.append(network_row(name, model, example, args))
             print(f"  {rows[-1]}", flush=True)
-    by_layer = [float(str(row["ratio"])) for row in rows if not str(row["layer"]).startswith("all")]
-    mean = math.exp(sum(map(math.log, by_layer)) / len(by_layer))
-    print(f"all layers: geometric mean {mean:.2f}, worst {max(by_layer):.2f}")
-    with args.out.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, fieldnames=list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)
-    write_machine(
-        args.out,
-        samples=args.samples,
-        memory=args.memory,
-        clock="processor" if args.processor_time else "wall",
-        search="compiled" if compiled.available() else "torch",
-        geometric_mean=round(mean, 2),
-        worst=max(by_layer),
-    )
+        write(rows, args)
 
 
 if __name__ == "__main__":
