@@ -13,9 +13,11 @@ from torch import Tensor, nn
 from prunella.bounds.checks import check_probability
 from prunella.certificate.digests import model_digest
 from prunella.certificate.outcomes import bounds_from_outcomes
-from prunella.core.batches import LabelledBatch, check_labels, split_batch
+from prunella.core.batches import Batch, check_labels, read_batch
 from prunella.core.errors import DataError
+from prunella.core.inputs import Inputs
 from prunella.core.modes import evaluating
+from prunella.core.outputs import logits_of
 from prunella.core.progress import Progress, length, silent
 from prunella.core.results import Certificate
 from prunella.core.samples import SampleIds
@@ -37,10 +39,10 @@ def certify(
     they were. Bounds and assumptions: `bounds_from_outcomes` and `docs/theory/certificates.md`.
 
     Args:
-        original: The network before pruning; its output is (N, classes).
+        original: The network before pruning; its logits are (N, classes), see `logits_of`.
         small: The finished small network, same output.
-        loader: Batches of inputs, or of inputs and labels; read once. Samples that were used for
-            nothing else, each once.
+        loader: Batches of inputs, with or without labels, in any form that `read_batch` knows; read
+            once. Samples that were used for nothing else, each once.
         alpha: Share of new samples on which the bound for the outputs may be exceeded.
         delta: Probability that one given bound is wrong.
         used: The samples that training, calibration or the choice of the small network has seen;
@@ -48,7 +50,7 @@ def certify(
         progress: Shows how far the loader has been read.
 
     Raises:
-        InputError: alpha or delta is not in (0, 1).
+        InputError: alpha or delta is not in (0, 1), or the outputs hold no logits.
         DataError: the loader is empty, repeats a sample, or yields a used one; labels are missing
             in some batches or out of range; an output is not finite or not (N, classes).
     """
@@ -58,9 +60,13 @@ def certify(
     batches = progress(loader, description="Certifying", total=length(loader))
     with evaluating(original), evaluating(small):
         for item in batches:
-            batch = split_batch(item)
-            if len(batch) and seen.add(batch.inputs):
-                outcomes.add(batch, _run(original, batch.inputs), _run(small, batch.inputs))
+            batch = read_batch(item)
+            if len(batch) and seen.add(batch.ids):
+                answers = (
+                    _run("original", original, batch.inputs),
+                    _run("small", small, batch.inputs),
+                )
+                outcomes.add(batch, *answers)
     seen.check()
     bounds = bounds_from_outcomes(*outcomes.arrays(), alpha=alpha, delta=delta)
     return Certificate(
@@ -88,12 +94,11 @@ class _Seen:
     count: int = 0
     overlap: int = 0
 
-    def add(self, inputs: Tensor) -> bool:
+    def add(self, batch: SampleIds) -> bool:
         """Note the samples; True as long as all of them may be used.
 
         The rest of the loader is still read after the first bad sample, but only to count.
         """
-        batch = SampleIds.of(inputs)
         fresh = batch.hashes - self.hashes
         self.overlap += len(fresh & self.used.hashes)
         self.hashes |= fresh
@@ -140,13 +145,14 @@ class _Outcomes:
     labels: list[Tensor] = field(default_factory=list)
     errors: list[Tensor] = field(default_factory=list)
 
-    def add(self, batch: LabelledBatch, original: Tensor, small: Tensor) -> None:
+    def add(self, batch: Batch, original: Tensor, small: Tensor) -> None:
         """Check the outputs (N, classes) of one batch and keep top classes and errors."""
         self._check_outputs("original", original, len(batch))
         self._check_outputs("small", small, len(batch))
-        if batch.labels is not None:
-            check_labels(batch.labels, original.shape[1])
-            self.labels.append(batch.labels.cpu().long())
+        labels = batch.labels
+        if labels is not None:
+            check_labels(labels, original.shape[1])
+            self.labels.append(labels.cpu().long())
         self.original.append(original.argmax(dim=1))
         self.small.append(small.argmax(dim=1))
         self.errors.append(_relative_errors(original, small))
@@ -191,17 +197,12 @@ class _Outcomes:
         )
 
 
-def _run(model: nn.Module, inputs: Tensor) -> Tensor:
-    """Outputs of a batch as float64 on the CPU; computed where the model lives."""
+def _run(name: str, model: nn.Module, inputs: Inputs) -> Tensor:
+    """Logits of a batch as float64 on the CPU; computed where the model lives."""
     tensors = [*model.parameters(), *model.buffers()]
-    device = tensors[0].device if tensors else inputs.device
-    outputs = model(inputs.to(device))
-    if not isinstance(outputs, Tensor):
-        raise DataError(
-            f"a network returns {type(outputs).__name__}; expected a tensor (samples, classes). "
-            "Wrap the network so that it returns its class scores alone."
-        )
-    return outputs.detach().cpu().double()
+    moved = inputs.to(tensors[0].device) if tensors else inputs
+    logits = logits_of(moved.call(model), whose=f"the {name} network")
+    return logits.detach().cpu().double()
 
 
 def _relative_errors(

@@ -67,6 +67,8 @@ class PruneConfig(ModelConfig, DataConfig):
     )
     include: tuple[str, ...] = Field((), description="prune channels of these modules only")
     exclude: tuple[str, ...] = Field((), description="modules whose channels all stay")
+    equal_layers: bool = Field(False, description="layers alike keep equal numbers of channels")
+    through_norms: bool = Field(False, description="remove channels that a layer norm mixes, too")
     method: str = "pfp"
     multiple: Count = Field(8, description="keep multiples of this many channels")
     calibration_samples: Count = 256

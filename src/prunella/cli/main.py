@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import signal
 import sys
+import warnings
 from typing import Annotated
 
 import typer
@@ -17,7 +18,7 @@ from rich.console import Console
 from prunella.cli.helping import Group
 from prunella.cli.interrupts import Interrupted, Interrupts, listen
 from prunella.cli.invocation import program
-from prunella.core.errors import PrunellaError
+from prunella.core.errors import ConfigWarning, PrunellaError
 from prunella.core.version import __version__
 
 app = typer.Typer(
@@ -63,7 +64,11 @@ def main(arguments: list[str]) -> int:
     """Run one command and return its exit code; a user's mistake is one paragraph, no traceback."""
     errors = Console(stderr=True)
     try:
-        code = int(app(arguments, standalone_mode=False, prog_name=program(), obj=arguments) or 0)
+        with warnings.catch_warnings():
+            # No command writes a model's own configuration; whoever loads its files is told then.
+            warnings.simplefilter("ignore", ConfigWarning)
+            done = app(arguments, standalone_mode=False, prog_name=program(), obj=arguments)
+        code = int(done or 0)
     except typer.Exit as finished:
         code = finished.exit_code
     except (typer.Abort, KeyboardInterrupt):

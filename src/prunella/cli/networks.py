@@ -11,15 +11,22 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 import prunella.networks
+from prunella.core import inputs
+from prunella.core.batches import read_batch
 from prunella.core.errors import DataError, InputError, PrunellaError
 from prunella.core.modes import evaluating
+from prunella.core.outputs import class_scores
 from prunella.data import ImageSet
+from prunella.data.listed import ListedSet
 
-_NOT_THEIRS = (__file__, str(Path(torch.__file__).parent), str(Path(importlib.__file__).parent),
-               "<frozen importlib")  # fmt: skip
+_NOT_THEIRS = (__file__, inputs.__file__, str(Path(torch.__file__).parent),
+               str(Path(importlib.__file__).parent), "<frozen importlib")  # fmt: skip
+
+
+AnySet = ImageSet | ListedSet
 
 
 def find_network(name: str) -> Callable[..., Any]:
@@ -58,21 +65,23 @@ def find_network(name: str) -> Callable[..., Any]:
     return result
 
 
-def build_network(name: str, arguments: Mapping[str, Any], samples: ImageSet) -> nn.Module:
+def build_network(name: str, arguments: Mapping[str, Any], samples: AnySet) -> nn.Module:
     """Build a network by name, for the classes and channels of a data set.
 
     Args:
         name: See `find_network`.
         arguments: Keyword arguments for the factory; those win over the data set's.
         samples: Number of classes and of channels are passed if the factory takes `num_classes`
-            and `in_channels`.
+            and `in_channels`, where the samples are images.
 
     Raises:
         InputError: there is no such network, or it cannot be built with these arguments.
     """
     factory = find_network(name)
     known = _parameters(factory)
-    fitting = {"num_classes": len(samples.classes), "in_channels": samples.images.shape[1]}
+    fitting = {}
+    if isinstance(samples, ImageSet):
+        fitting = {"num_classes": len(samples.classes), "in_channels": samples.images.shape[1]}
     keywords = {key: value for key, value in fitting.items() if key in known} | dict(arguments)
     what = f"network {name!r}"
     if keywords:
@@ -86,26 +95,22 @@ def build_network(name: str, arguments: Mapping[str, Any], samples: ImageSet) ->
     return network
 
 
-def require_fit(network: nn.Module, samples: ImageSet) -> None:
+def require_fit(network: nn.Module, samples: AnySet) -> None:
     """Run one sample, so that a network of another shape is noticed before any work is done.
 
     Raises:
         InputError: the network cannot be run on the samples, or its outputs are no row of scores.
         DataError: there are more classes than outputs.
     """
-    inputs, _ = next(iter(samples.subset([0]).loader(1)))
+    sample = read_batch(next(iter(samples.subset([0]).loader(1)))).inputs
     name = type(network).__name__
     with evaluating(network), torch.random.fork_rng():
-        outputs = call_own(network, inputs, what=f"{name} run on one of {samples.name}")
-    if not isinstance(outputs, Tensor) or outputs.ndim != 2 or len(outputs) != 1:
-        got = tuple(outputs.shape) if isinstance(outputs, Tensor) else type(outputs).__name__
-        raise InputError(
-            f"{name} returned {got} for one sample; expected a tensor of shape (1, classes)."
-        )
-    if outputs.shape[1] < len(samples.classes):
+        outputs = call_own(sample.call, network, what=f"{name} run on one of {samples.name}")
+    logits = class_scores(outputs, 1, whose=name)
+    if isinstance(samples, ImageSet) and logits.shape[1] < len(samples.classes):
         raise DataError(
             f"{samples.name}: has {len(samples.classes)} classes, but {name} has "
-            f"{outputs.shape[1]} outputs; expected at least as many outputs as classes. Check the "
+            f"{logits.shape[1]} outputs; expected at least as many outputs as classes. Check the "
             "data set, or the number of classes that the network was built with."
         )
 

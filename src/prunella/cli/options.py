@@ -19,7 +19,8 @@ RUN = "Run"
 
 _DATA_SETS = (
     "fashion-mnist, mnist, cifar10, bundled, imagefolder:PATH, or package.module:factory, which "
-    'is called with "train" or "test" and returns a prunella.data.ImageSet.'
+    'is called with "train" or "test" and returns a prunella.data.ImageSet, or a list or data set '
+    "of samples (inputs, label)."
 )
 
 

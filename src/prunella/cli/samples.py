@@ -8,12 +8,14 @@ from pathlib import Path
 import torch
 
 from prunella.cli.config import DataConfig
-from prunella.cli.networks import call_own, load_object
+from prunella.cli.networks import AnySet, call_own, load_object
+from prunella.core.batches import read_batch
 from prunella.core.errors import DataError, InputError
 from prunella.core.progress import Progress
 from prunella.data import ImageSet, bundled
 from prunella.data import load as load_data
 from prunella.data.known import Split
+from prunella.data.listed import ListedSet
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
@@ -27,26 +29,23 @@ class Parts:
         evaluation: Test samples for the accuracy at each stage.
     """
 
-    calibration: ImageSet
-    retraining: ImageSet
-    certification: ImageSet
-    evaluation: ImageSet
+    calibration: AnySet
+    retraining: AnySet
+    certification: AnySet
+    evaluation: AnySet
 
 
-def read_split(config: DataConfig, split: Split, progress: Progress) -> ImageSet:
+def read_split(config: DataConfig, split: Split, progress: Progress) -> AnySet:
     """The training or the test samples, at least one.
 
-    `package.module:factory` is called with "train" or "test" and must return an `ImageSet`.
+    `package.module:factory` is called with "train" or "test" and must return an `ImageSet`, or a
+    list or data set of samples with labels.
     """
     name = config.data
+    samples: AnySet
     if ":" in name and not name.startswith("imagefolder:"):
         factory = load_object(name, what="data")
-        samples = call_own(factory, split, what=f"data {name!r}")
-        if not isinstance(samples, ImageSet):
-            raise InputError(
-                f"data {name!r}: the factory returned {type(samples).__name__} for {split!r}, "
-                "expected a prunella.data.ImageSet."
-            )
+        samples = _own(call_own(factory, split, what=f"data {name!r}"), name, split)
     else:
         directory = None if config.data_dir is None else Path(config.data_dir)
         samples = load_data(
@@ -60,9 +59,37 @@ def read_split(config: DataConfig, split: Split, progress: Progress) -> ImageSet
     return samples
 
 
+def _own(returned: object, name: str, split: Split) -> AnySet:
+    """What the user's own function has returned, as samples.
+
+    Raises:
+        InputError: it is neither an `ImageSet` nor a list of samples with labels.
+    """
+    if isinstance(returned, ImageSet):
+        return returned
+    listed = ListedSet.of(f"{name} {split}", returned)
+    found = type(returned).__name__
+    if listed is not None and len(listed):
+        first = next(iter(listed.subset([0]).loader(1)))
+        try:
+            if read_batch(first).labels is not None:
+                return listed
+        except DataError as error:
+            found += f" whose first sample is unsuitable ({error})"
+        else:
+            found += " whose first sample has no label"
+    elif listed is not None:
+        return listed
+    raise InputError(
+        f"data {name!r}: the factory returned {found} for {split!r}; expected a "
+        "prunella.data.ImageSet, or a list or data set of samples with labels: (inputs, label), "
+        "((first, second), label), or a dictionary of keyword arguments and 'labels'."
+    )
+
+
 def certification_part(
     config: DataConfig, samples: int, *, seed: int, progress: Progress
-) -> tuple[ImageSet, ImageSet]:
+) -> tuple[AnySet, AnySet]:
     """Certification samples, drawn at random from the test samples, and the other test samples."""
     if config.data == "bundled":
         held_out, rest = bundled("certification"), bundled("test")

@@ -76,7 +76,8 @@ class Speaker:
             kept = len(plan.kept[group.name])
             filled = round(_BAR * kept / group.size)
             bar = f"[cyan]{full * filled}[/][dim]{empty * (_BAR - filled)}[/]"
-            table.add_row(escape(group.name), bar, f"{kept} of {group.size} channels")
+            units = "heads" if group.heads else "channels"
+            table.add_row(escape(group.name), bar, f"{kept} of {group.size} {units}")
         self.tables.print(table)
 
     def left_whole(self, graph: ChannelGraph) -> None:

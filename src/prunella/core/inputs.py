@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from torch import Tensor
-from torch.utils._pytree import tree_leaves, tree_map
+import torch
+from torch import Tensor, nn
+from torch.utils._pytree import tree_flatten, tree_leaves, tree_map, tree_unflatten
 
 from prunella.core.errors import InputError
 
@@ -67,10 +68,54 @@ class Inputs:
         """Copies of the tensors, which the caller cannot change."""
         return self.map(lambda leaf: leaf.detach().clone())
 
+    @property
+    def tensors(self) -> list[Tensor]:
+        """All tensors inside the arguments, in order."""
+        return [leaf for leaf in self.leaves() if isinstance(leaf, Tensor)]
+
+    def to(self, device: torch.device) -> Inputs:
+        """The same arguments with all tensors on another device."""
+        return self.map(lambda leaf: leaf.to(device))
+
+    def call(self, model: nn.Module) -> object:
+        """What the model returns for these arguments."""
+        return model(*self.args, **self.kwargs)
+
     def words(self) -> str:
         """Shapes of the tensors, for messages."""
-        shapes = [str(tuple(leaf.shape)) for leaf in self.leaves() if isinstance(leaf, Tensor)]
-        return ", ".join(shapes)
+        return ", ".join(str(tuple(tensor.shape)) for tensor in self.tensors)
+
+    # -- of a batch, where the sample is the first axis of every tensor --------------------------
+
+    def samples(self, chosen: slice) -> Inputs:
+        """Some samples of a batch."""
+        return self.map(lambda leaf: leaf[chosen])
+
+    def copies(self, count: int) -> Inputs:
+        """A batch of copies of the first sample."""
+        return self.map(lambda leaf: leaf[:1].expand(count, *leaf.shape[1:]).contiguous())
+
+    @property
+    def form(self) -> str:
+        """What two batches must have in common to be put together: all but the number of samples.
+
+        Sentences padded to different lengths, for instance, have different forms.
+        """
+        leaves, structure = tree_flatten((self.args, dict(self.kwargs)))
+        parts = [
+            f"{leaf.dtype}{tuple(leaf.shape[1:])}" if isinstance(leaf, Tensor) else repr(leaf)
+            for leaf in leaves
+        ]
+        return f"{structure} {parts}"
+
+    @staticmethod
+    def together(batches: Sequence[Inputs]) -> Inputs:
+        """One batch of several of the same form, at least one."""
+        flat = [tree_flatten((batch.args, dict(batch.kwargs))) for batch in batches]
+        columns = zip(*(leaves for leaves, _ in flat), strict=True)
+        leaves = [torch.cat(c) if isinstance(c[0], Tensor) else c[0] for c in columns]
+        args, kwargs = tree_unflatten(leaves, flat[0][1])
+        return Inputs(args=args, kwargs=kwargs)
 
 
 def tensors_in(outputs: object) -> Iterator[Tensor]:

@@ -71,8 +71,7 @@ def compare_exported(
         model: The network; untouched.
         path: A file ending in .onnx, run by ONNX Runtime, or in .pt2, run by PyTorch. Give no .pt2
             file of strangers: PyTorch's reader can run code that lies in it.
-        inputs: Held-out inputs (N, ...), or a sequence of positional arguments; compared in batches
-            of 1, of N / 2 and of N samples.
+        inputs: Held-out inputs, as for `export`; compared in batches of 1, of N / 2 and of N.
         keywords: Keyword arguments.
 
     Raises:

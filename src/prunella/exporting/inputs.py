@@ -32,15 +32,21 @@ class Inputs:
 
     @staticmethod
     def of(inputs: object, keywords: Mapping[str, object] | None) -> Inputs:
-        """Read what a user gives: a tensor or a sequence of positional arguments, and keywords.
+        """Read what a user gives: a tensor, a sequence of positional arguments, or a dictionary of
+        keyword arguments; and more keywords.
 
         A single sample is repeated, because one batch size says nothing about others.
 
         Raises:
             InputError: there is no tensor with a first axis, or it is empty.
         """
-        arguments = tuple(inputs) if isinstance(inputs, (tuple, list)) else (inputs,)
-        named = dict(sorted((keywords or {}).items()))  # the same file whatever order is given
+        named = dict(keywords or {})
+        if isinstance(inputs, Mapping):
+            arguments: tuple[object, ...] = ()
+            named = {**inputs, **named}
+        else:
+            arguments = tuple(inputs) if isinstance(inputs, (tuple, list)) else (inputs,)
+        named = dict(sorted(named.items()))  # the same file whatever order is given
         tensors = [leaf for leaf in tree_leaves((arguments, named)) if isinstance(leaf, Tensor)]
         rows = [len(tensor) for tensor in tensors if tensor.ndim]
         if not rows or rows[0] == 0:

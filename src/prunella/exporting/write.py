@@ -42,7 +42,8 @@ def export(
 
     Args:
         model: Any module that torch.export can trace, pruned or not; untouched.
-        inputs: Held-out inputs (N, ...), or a sequence of positional arguments. Tensors whose
+        inputs: Held-out inputs (N, ...), a sequence of positional arguments, or a dictionary of
+            keyword arguments (in a tuple of one, if the model takes a dictionary). Tensors whose
             first axis is as long as the first tensor's hold one row for each sample; the others,
             and what is no tensor, are the same for every batch. None of them is in the file,
             except for numbers, texts and the like.

@@ -9,8 +9,10 @@ from functools import partial
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor, nn
+from torch import nn
 
+from prunella.core.errors import InputError
+from prunella.core.inputs import Inputs
 from prunella.core.modes import evaluating
 from prunella.core.progress import Progress, silent
 from prunella.core.results import Latency
@@ -21,7 +23,7 @@ Times = npt.NDArray[np.float64]
 def compare_latency(
     before: nn.Module,
     after: nn.Module,
-    sample: Tensor,  # (1, ...) one input
+    sample: object,
     *,
     batches: tuple[int, ...] = (1, 64),
     runs: int = 30,
@@ -33,7 +35,8 @@ def compare_latency(
     Args:
         before: The original.
         after: The small network.
-        sample: One input; its values do not matter.
+        sample: One input: a tensor (1, ...), a tuple of positional arguments, or a dictionary of
+            keyword arguments; its values do not matter. Of several only the first is used.
         batches: Batch sizes.
         runs: Timed runs of each network and batch size.
         warmup: Untimed runs of each before.
@@ -42,16 +45,25 @@ def compare_latency(
     Returns:
         One entry for each batch size: medians and quartiles in seconds per batch, and the median
         of the ratios of neighbouring runs.
+
+    Raises:
+        InputError: the sample holds no tensor, or one without a first axis.
     """
     results = []
     first = next(before.parameters(), None)
-    device = sample.device if first is None else first.device
+    given = Inputs.of(sample)
+    if not all(tensor.ndim and len(tensor) for tensor in given.tensors):
+        raise InputError(
+            f"the sample to measure run times on has tensors of shapes {given.words()}; expected "
+            "the sample as the first axis of each, for instance (1, 3, 32, 32)."
+        )
+    device = given.tensors[0].device if first is None else first.device
     with evaluating(before), evaluating(after), torch.inference_mode():
         for batch in batches:
-            inputs = sample.expand(batch, *sample.shape[1:]).contiguous().to(device)
-            _synchronise(inputs)
+            inputs = given.copies(batch).to(device)
+            _synchronise(device)
             times = times_in_turn(
-                (partial(_run, before, inputs), partial(_run, after, inputs)),
+                tuple(partial(_run, model, inputs, device) for model in (before, after)),
                 runs=runs,
                 warmup=warmup,
                 progress=partial(progress, description=f"latency, batch {batch}", total=runs),
@@ -109,9 +121,9 @@ def as_latency(
     )
 
 
-def _run(model: nn.Module, inputs: Tensor) -> None:
-    model(inputs)
-    _synchronise(inputs)
+def _run(model: nn.Module, inputs: Inputs, device: torch.device) -> None:
+    inputs.call(model)
+    _synchronise(device)
 
 
 def _seconds(function: Callable[[], object]) -> float:
@@ -120,6 +132,6 @@ def _seconds(function: Callable[[], object]) -> float:
     return time.perf_counter() - start
 
 
-def _synchronise(tensor: Tensor) -> None:
-    if tensor.is_cuda:
-        torch.cuda.synchronize(tensor.device)
+def _synchronise(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)

@@ -8,12 +8,11 @@ from functools import partial
 from typing import Protocol, final
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from prunella.certificate import certify
-from prunella.core.batches import split_batch
 from prunella.core.budgets import Budget
-from prunella.core.errors import DataError, SurgeryError
+from prunella.core.errors import SurgeryError
 from prunella.core.progress import Progress
 from prunella.core.results import Accuracies
 from prunella.core.samples import SampleIds
@@ -22,6 +21,14 @@ from prunella.graph.labelled_run import require_prunable
 from prunella.measure import accuracy, compare_latency, cost
 from prunella.pipeline.repairing import repaired
 from prunella.pipeline.result import PruneResult
+from prunella.pipeline.samples import (
+    check_loaders,
+    first_sample,
+    labelled,
+    refuse_iterators,
+    refuse_overlap,
+    sample_ids,
+)
 from prunella.plans import Plan, make_plan
 from prunella.retrain import Checkpoint, Recipe, fit
 from prunella.select import method as method_named
@@ -88,6 +95,8 @@ def prune(
     example_inputs: object = None,
     include: Sequence[Pattern] = (),
     exclude: Sequence[Pattern] = (),
+    through_norms: bool = False,
+    equal_layers: bool = False,
     method: str = "pfp",
     multiple: int = 1,
     latency_batches: tuple[int, ...] = (),
@@ -105,20 +114,25 @@ def prune(
     The given model is not changed.
 
     Args:
-        model: Maps inputs (N, ...) to logits (N, classes).
-        calibration: Yields inputs, or (inputs, labels); scores the channels. Training
-            samples will do.
+        model: Its outputs are logits or hold them, see `logits_of`; (N, classes) for accuracy and
+            certificate, else of any shape.
+        calibration: Yields inputs, with or without labels, as do the other loaders: tensors,
+            tuples of positional or dictionaries of keyword arguments, see `read_batch`. Scores the
+            channels. Training samples will do.
         budget: `Params(0.4)` or `Flops(0.5)`.
-        certification: Yields (inputs, labels) that neither the training of the original nor any
-            other step has seen. Without it there is no certificate.
-        evaluation: Yields (inputs, labels) for the accuracy at each stage; by default the
-            certification samples.
+        certification: Samples that neither the training of the original nor any other step has
+            seen, with labels for the bound on the drop of accuracy. Without it there is no
+            certificate.
+        evaluation: Samples with labels for the accuracy at each stage; by default the
+            certification samples, if they have labels.
         retraining: Samples for batch-norm statistics and retraining; by default the calibration
             samples. Labels are not used: the original is the teacher.
         recipe: How to retrain; `Recipe(epochs=0)` to leave it out.
         example_inputs: For tracing; by default the first calibration sample.
         include: If given, only channels of these modules may be removed; see `trace`.
         exclude: Modules whose channels all stay.
+        through_norms: Whether channels that a layer norm mixes may be removed too; see `trace`.
+        equal_layers: Whether layers alike keep equal numbers of units; see `trace`.
         method: A registered method.
         multiple: Keep multiples of this many channels; 8 suits CPUs.
         latency_batches: Batch sizes to measure run times at; none by default.
@@ -134,19 +148,30 @@ def prune(
             certification samples that are also used for calibration or retraining are refused
             before any work is done with them.
     """
-    _refuse_iterators(
-        calibration=calibration,
-        certification=certification,
-        evaluation=evaluation,
-        retraining=retraining,
-    )
+    loaders = {
+        "calibration": calibration,
+        "certification": certification,
+        "evaluation": evaluation,
+        "retraining": retraining,
+    }
+    refuse_iterators(**loaders)
     bars = progress if progress is not None else progress_for_people()
     kept = stages if stages is not None else NoStages()
     retraining = retraining if retraining is not None else calibration
     check_weights(model)
-    examples = example_inputs if example_inputs is not None else first_sample(calibration)
+    check_loaders(model, of_classes=("certification", "evaluation"), **loaders)
+    sample = first_sample(calibration)
+    judged = evaluation if evaluation is not None else labelled(certification)
+    examples = example_inputs if example_inputs is not None else sample
     on_stage("tracing the network")
-    graph = trace(model, examples, include=include, exclude=exclude)
+    graph = trace(
+        model,
+        examples,
+        include=include,
+        exclude=exclude,
+        through_norms=through_norms,
+        equal_layers=equal_layers,
+    )
     require_prunable(graph)
     on_stage("scoring the channels")
     scores = _scores(model, graph, calibration, method, kept, bars)
@@ -161,10 +186,9 @@ def prune(
     plan = make(graph)
     used = _used_samples(plan, calibration, retraining, scores, bars)
     if certification is not None:
-        _refuse_overlap(certification, used, bars)
+        refuse_overlap(certification, used, bars)
     on_stage("cutting, and comparing with the masked original")
     plan, small, difference = _cut(model, plan, make)
-    judged = evaluation if evaluation is not None else certification
     on_stage("measuring accuracy")
     original = _accuracy(model, judged, bars)
     after_cut = _accuracy(small, judged, bars)
@@ -189,7 +213,6 @@ def prune(
         certificate = certify(
             model, small, certification, alpha=alpha, delta=delta, used=(used,), progress=bars
         )
-    sample = first_sample(calibration)
     on_stage("measuring run times")
     latency = (
         compare_latency(model, small, sample, batches=latency_batches, progress=bars)
@@ -233,38 +256,6 @@ def _cut(
             return plan, small, difference
 
 
-def _refuse_iterators(**loaders: Iterable[object] | None) -> None:
-    """Each loader is read several times; an iterator would be empty from the second time on."""
-    for name, loader in loaders.items():
-        if loader is not None and iter(loader) is loader:
-            raise DataError(
-                f"{name} is an iterator, which can be read only once; give a DataLoader or a list "
-                "of batches."
-            )
-
-
-def first_sample(loader: Iterable[object]) -> Tensor:
-    """The first input of a loader, as a batch of one.
-
-    Raises:
-        DataError: the loader is empty.
-    """
-    # A shuffling loader draws from the global generator, which is the caller's.
-    with torch.random.fork_rng():
-        for batch in loader:
-            inputs = split_batch(batch).inputs
-            if len(inputs):
-                return inputs[:1]
-    raise DataError("the calibration loader is empty; expected at least one sample.")
-
-
-def sample_ids(loader: Iterable[object], progress: Progress, description: str) -> SampleIds:
-    """Fingerprints of all samples of a loader."""
-    with torch.random.fork_rng():
-        batches = progress(loader, description=description)
-        return SampleIds.union(SampleIds.of(split_batch(batch).inputs) for batch in batches)
-
-
 def _scores(
     model: nn.Module,
     graph: ChannelGraph,
@@ -296,23 +287,6 @@ def _used_samples(
     if retraining is not calibration:
         parts.append(sample_ids(retraining, progress, "fingerprints of retraining samples"))
     return SampleIds.union(parts)
-
-
-def _refuse_overlap(certification: Iterable[object], used: SampleIds, progress: Progress) -> None:
-    found = sample_ids(certification, progress, "fingerprints of certification samples")
-    repeated = found.count - len(found.hashes)
-    if repeated:
-        raise DataError(
-            f"{repeated} of {found.count} certification samples repeat another one; the bounds of "
-            "a certificate need independent samples, so remove the duplicates."
-        )
-    common = found.overlap(used)
-    if common:
-        raise DataError(
-            f"{common} of {found.count} certification samples are also used for calibration or "
-            "retraining, which would make the certificate worthless; certify on samples that "
-            "nothing else has seen."
-        )
 
 
 def _accuracy(

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import copy
+from collections import Counter, defaultdict
 from collections.abc import Iterable
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from prunella.core.batches import split_batch
+from prunella.core.batches import read_batch
+from prunella.core.inputs import Inputs
 from prunella.core.modes import evaluating
+from prunella.core.outputs import logits_of
 from prunella.core.progress import Progress
 from prunella.plans import Plan
 from prunella.repair import reconstruct
@@ -46,28 +49,37 @@ def _better(
     plain = copy.deepcopy(small)
     reestimate_batchnorm(plain, samples, progress=progress)
     inputs = _first_inputs(samples, _SAMPLES)
-    solve, judge = inputs[len(inputs) // 5 :], inputs[: len(inputs) // 5]
-    if len(judge) == 0:
+    fifth = len(inputs.tensors[0]) // 5
+    if fifth == 0:
         return plain
+    solve, judge = inputs.samples(slice(fifth, None)), inputs.samples(slice(fifth))
     generator = torch.Generator().manual_seed(seed)
     reconstruct(model, small, plan.graph, plan.kept, solve, generator=generator)
     reestimate_batchnorm(small, samples, progress=progress)
     return min((small, plain), key=lambda candidate: _output_error(model, candidate, judge))
 
 
-def _first_inputs(samples: Iterable[object], count: int) -> Tensor:
-    parts: list[Tensor] = []
+def _first_inputs(samples: Iterable[object], count: int) -> Inputs:
+    """Of about the first `count` samples the largest part that makes one batch.
+
+    That is all of them, unless batches are padded to lengths of their own.
+    """
+    parts: dict[str, list[Inputs]] = defaultdict(list)
+    found: Counter[str] = Counter()
     for batch in samples:
-        parts.append(split_batch(batch).inputs)
-        if sum(map(len, parts)) >= count:
+        read = read_batch(batch)
+        parts[read.inputs.form].append(read.inputs)
+        found[read.inputs.form] += len(read)
+        if found.total() >= count:
             break
-    return torch.cat(parts)[:count]
+    ((form, _),) = found.most_common(1)
+    return Inputs.together(parts[form]).samples(slice(count))
 
 
-def _output_error(model: nn.Module, candidate: nn.Module, inputs: Tensor) -> float:
-    """Squared distance of the outputs, relative to the original's; infinite if not finite."""
-    device = next(model.parameters()).device
+def _output_error(model: nn.Module, candidate: nn.Module, inputs: Inputs) -> float:
+    """Squared distance of the logits, relative to the original's; infinite if not finite."""
+    moved = inputs.to(next(model.parameters()).device)
     with evaluating(model), evaluating(candidate):
-        expected, found = model(inputs.to(device)), candidate(inputs.to(device))
+        expected, found = logits_of(moved.call(model)), logits_of(moved.call(candidate))
     error = float((found - expected).square().sum() / expected.square().sum())
     return error if error == error else float("inf")

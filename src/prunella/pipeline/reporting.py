@@ -121,6 +121,16 @@ def _notes(result: PruneResult) -> tuple[str, ...]:
         "The network right after the cut was compared with the original whose removed channels "
         f"were masked: largest relative difference {result.difference:.1e}."
     ]
+    mixed = [
+        group.name
+        for group in result.plan.graph.prunable
+        if not group.exact and len(result.plan.kept[group.name]) < group.size
+    ]
+    if mixed:
+        notes.append(
+            f"In that comparison {', '.join(mixed)} stayed whole: channels that a normalisation "
+            "mixes can be removed, but what remains then is normalised differently."
+        )
     frozen = [group for group in result.plan.graph.groups if not group.prunable]
     if frozen:
         notes.append(

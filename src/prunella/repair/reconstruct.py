@@ -22,6 +22,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from prunella.core.inputs import Inputs
 from prunella.core.modes import attention_in_parts, evaluating
 from prunella.core.positions import complement, removed_positions
 from prunella.core.types import ChannelGraph
@@ -36,7 +37,7 @@ def reconstruct(
     small: nn.Module,
     graph: ChannelGraph,
     kept: Mapping[str, Tensor],  # group name -> (kept,) int64
-    inputs: Tensor,  # (N, ...)
+    inputs: object,
     *,
     generator: torch.Generator,
     ridge: float = RIDGE,
@@ -51,7 +52,8 @@ def reconstruct(
         small: Its cut copy.
         graph: The graph of the original.
         kept: The units that `small` has.
-        inputs: Calibration samples.
+        inputs: Calibration samples in one batch: a tensor (N, ...), a tuple of positional
+            arguments, or a dictionary of keyword arguments.
         generator: Draws the rows (samples and positions) that make the equations.
         ridge: Weight of staying near the unrepaired weights, relative to the inputs' mean square.
 
@@ -68,13 +70,14 @@ def reconstruct(
         if member.role == "consumer"
     }
     device = next(original.parameters()).device
+    given = Inputs.of(inputs).to(device)
     targets = _Targets(original, wanted, removed, generator)
     with evaluating(original), attention_in_parts(), targets:
-        original(inputs.to(device))
+        given.call(original)
     once = {name: found for name, found in targets.found.items() if found is not None}
     solver = _Solver(small, once, ridge)
     with evaluating(small), attention_in_parts(), solver:
-        small(inputs.to(device))
+        given.call(small)
     return tuple(solver.solved)
 
 

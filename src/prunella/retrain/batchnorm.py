@@ -5,13 +5,13 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterable, Iterator
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim.swa_utils import update_bn
 
-from prunella.core.batches import split_batch
+from prunella.core.batches import read_batch
 from prunella.core.errors import DataError
+from prunella.core.inputs import Inputs
 from prunella.core.modes import training_flags_restored
 from prunella.core.progress import Progress, length, silent
 
@@ -27,6 +27,11 @@ def reestimate_batchnorm(
     Does nothing for a model without batch norm. Dropout is left off: only batch-norm layers run in
     training mode.
 
+    Args:
+        model: Returns anything.
+        loader: Yields inputs, with or without labels, in any form that `read_batch` knows.
+        progress: Reports batches.
+
     Raises:
         DataError: there are no samples; the statistics are left as they were.
     """
@@ -41,7 +46,7 @@ def reestimate_batchnorm(
     with training_flags_restored(model):
         model.eval()
         try:
-            update_bn(_inputs(batches), adapter, device=device)
+            update_bn((inputs.to(device) for inputs in _inputs(batches)), adapter)
             done = adapter.batches > 0
         finally:
             for layer, momentum, state in before:
@@ -70,23 +75,27 @@ class _OnlyBatchNormTrains(nn.Module):
                 module.train(mode)
         return self
 
-    def forward(self, inputs: Tensor) -> object:
+    def forward(self, inputs: Inputs) -> object:
         self.batches += 1
-        return self.model(inputs)
+        return inputs.call(self.model)
 
 
-def _inputs(batches: Iterable[object]) -> Iterator[Tensor]:
-    """Inputs of each batch; one sample, which has no variance, joins the batch after it."""
-    alone: Tensor | None = None
+def _inputs(batches: Iterable[object]) -> Iterator[Inputs]:
+    """Inputs of each batch; one sample, which has no variance, joins a batch of its form after it.
+
+    It is left out where none comes, unless there is no other.
+    """
+    alone: Inputs | None = None
     first = True
     for batch in batches:
-        inputs = split_batch(batch).inputs
-        if alone is not None:
-            inputs = torch.cat([alone, inputs])
+        read = read_batch(batch)
+        inputs, count = read.inputs, len(read)
+        if count and alone is not None and alone.form == inputs.form:
+            inputs, count = Inputs.together([alone, inputs]), count + 1
             alone = None
-        if len(inputs) == 1:
+        if count == 1:
             alone = inputs
-        elif len(inputs):
+        elif count:
             first = False
             yield inputs
     if alone is not None and first:

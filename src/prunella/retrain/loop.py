@@ -15,9 +15,11 @@ from torch.optim import SGD
 from torch.optim.lr_scheduler import OneCycleLR
 from torch.utils.data import DataLoader
 
-from prunella.core.batches import LabelledBatch, check_labels, split_batch
-from prunella.core.errors import DataError, InputError
+from prunella.core.batches import Batch, check_labels, read_batch
+from prunella.core.errors import DataError, InputError, PrunellaError
+from prunella.core.inputs import Inputs
 from prunella.core.modes import evaluating, training_flags_restored
+from prunella.core.outputs import class_scores, logits_of
 from prunella.core.progress import Progress, silent
 from prunella.retrain.augment import augment
 from prunella.retrain.recipe import Recipe
@@ -68,11 +70,13 @@ def fit(
     it was found.
 
     Args:
-        model: Trained in place; its training flags are restored at the end.
-        loader: Sized and re-iterable; yields inputs (N, ...), or pairs of inputs and labels (N,).
+        model: Trained in place; its training flags are restored at the end. Without a teacher it
+            returns logits (N, classes), with one logits of any shape; see `logits_of`.
+        loader: Sized and re-iterable; yields inputs, with or without labels (N,), in any form that
+            `read_batch` knows.
         recipe: Hyper-parameters.
         seed: Any integer.
-        teacher: If given, its outputs are the targets and labels are not needed.
+        teacher: If given, its logits are the targets and labels are not needed.
         resume: A checkpoint of an earlier call with the same other arguments.
         on_epoch: Called after every epoch, for instance to save the checkpoint.
         progress: Reports batches.
@@ -82,6 +86,8 @@ def fit(
 
     Raises:
         DataError: the loader is empty, has no length, lacks labels, or the loss is not finite.
+        InputError: the outputs hold no logits, the recipe moves images where there are none, or the
+            checkpoint is of another run.
     """
     batches = len(loader) if isinstance(loader, Sized) else 0
     if recipe.epochs == 0:
@@ -129,7 +135,7 @@ def fit(
                 model.train()
                 description = f"epoch {epoch}/{recipe.epochs}"
                 for batch in progress(loader, description=description, total=batches):
-                    labelled = split_batch(batch).to(fabric.device)
+                    labelled = read_batch(batch).to(fabric.device)
                     _step(fabric, wrapped, wrapped_optimizer, labelled, recipe, teacher, tally)
                     schedule.step()
                 records = (*records, tally.record(epoch, float(schedule.get_last_lr()[0])))
@@ -187,26 +193,26 @@ def _step(
     fabric: Fabric,
     model: Any,
     optimizer: Any,
-    batch: LabelledBatch,
+    batch: Batch,
     recipe: Recipe,
     teacher: nn.Module | None,
     tally: _Tally,
 ) -> None:
-    inputs = augment(batch.inputs, recipe) if recipe.flip or recipe.shift else batch.inputs
+    inputs = _augmented(batch.inputs, recipe) if recipe.flip or recipe.shift else batch.inputs
     try:
-        logits: Tensor = model(inputs)
+        logits = logits_of(inputs.call(model))
     except ValueError as error:
-        if len(inputs) > 1:
+        if len(batch) > 1 or isinstance(error, PrunellaError):
             raise
         raise DataError(
             f"a batch of the training loader holds one sample only, which this network cannot "
             f"learn from ({error}); use another batch size, or drop_last=True."
         ) from None
-    if batch.labels is not None:
-        check_labels(batch.labels, logits.shape[1])
-        tally.correct += int((logits.argmax(1) == batch.labels).sum())
+    labels = _class_labels(batch, logits, teacher)
+    if labels is not None:
+        tally.correct += int((logits.argmax(1) == labels).sum())
         tally.labelled += len(batch)
-    loss = _loss(logits, inputs, batch, recipe, teacher)
+    loss = _loss(logits, inputs, labels, recipe, teacher)
     if not bool(torch.isfinite(loss)):
         raise DataError(
             f"the training loss became {float(loss.detach())}; lower the learning rate "
@@ -221,18 +227,52 @@ def _step(
 
 def _loss(
     logits: Tensor,
-    inputs: Tensor,
-    batch: LabelledBatch,
+    inputs: Inputs,
+    labels: Tensor | None,  # (N,)
     recipe: Recipe,
     teacher: nn.Module | None,
 ) -> Tensor:
     if teacher is not None:
         with evaluating(teacher):
-            target: Tensor = teacher(inputs)
+            target = logits_of(inputs.call(teacher), whose="the teacher")
         return F.mse_loss(logits, target)
-    if batch.labels is None:
+    if labels is None:
         raise DataError("training needs labels: the loader must yield pairs (inputs, labels).")
-    return F.cross_entropy(logits, batch.labels, label_smoothing=recipe.label_smoothing)
+    return F.cross_entropy(logits, labels, label_smoothing=recipe.label_smoothing)
+
+
+def _class_labels(batch: Batch, logits: Tensor, teacher: nn.Module | None) -> Tensor | None:
+    """Labels (N,) that fit the logits (N, classes).
+
+    A teacher needs none, so labels of other kinds beside it (of each token, say) are no mistake.
+    """
+    if teacher is None:
+        class_scores(logits, len(batch))
+    elif logits.ndim != 2 or not _is_of_classes(batch):
+        return None
+    labels = batch.labels
+    if labels is not None:
+        check_labels(labels, logits.shape[1])
+    return labels
+
+
+_NO_CLASSES = (torch.bool, torch.float16, torch.bfloat16, torch.float32, torch.float64)
+
+
+def _is_of_classes(batch: Batch) -> bool:
+    given = batch.given_labels
+    return not isinstance(given, Tensor) or (given.ndim == 1 and given.dtype not in _NO_CLASSES)
+
+
+def _augmented(inputs: Inputs, recipe: Recipe) -> Inputs:
+    images = inputs.args[0] if len(inputs.args) == 1 and not inputs.kwargs else None
+    if not isinstance(images, Tensor) or images.ndim != 4:
+        raise InputError(
+            "the recipe shifts or mirrors images, but the training loader yields inputs with "
+            f"tensors of shapes {inputs.words()}; expected one tensor (N, C, H, W). Set shift to 0 "
+            "and flip to false in the recipe."
+        )
+    return Inputs(args=(augment(images, recipe),))
 
 
 def _seed_epoch(loader: Iterable[object], *, seed: int, epoch: int) -> None:

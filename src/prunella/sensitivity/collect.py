@@ -11,7 +11,7 @@ from typing import Any, get_args
 import torch
 from torch import Tensor, nn
 
-from prunella.core.batches import inputs_of
+from prunella.core.batches import read_batch
 from prunella.core.errors import DataError, InputError
 from prunella.core.inputs import Inputs
 from prunella.core.modes import attention_in_parts, evaluating, full_precision
@@ -52,8 +52,8 @@ def sensitivities(
     Args:
         model: Untouched; run in evaluation mode on the device of its parameters.
         graph: Made by `trace` from this model.
-        loader: Yields inputs (N, ...), dictionaries of keyword arguments, or pairs of either and
-            labels; labels are not used.
+        loader: Yields inputs, with or without labels, in any form that `read_batch` knows; labels
+            are not used.
         memory: Bytes that the pass may take beside the model and its activations for one block of
             samples. Less than the default can be slower.
         reduction: "inner", a channel's whole part of a sum, as defined; or "entry", the largest
@@ -85,15 +85,14 @@ def sensitivities(
     device = next(model.parameters()).device
     with evaluating(model), full_precision(device), attention_in_parts(), _whole_float32():
         for batch in progress(loader, description="sensitivities", total=length(loader)):
-            inputs = inputs_of(batch)
-            tensors = _tensors(inputs)
-            if len(tensors[0]) == 0:
+            read = read_batch(batch)
+            if len(read) == 0:
                 continue
-            _check_finite(tensors)
-            seen.append(SampleIds.of(*tensors))
-            for block in _blocks(inputs, len(tensors[0]), device):
+            _check_finite(read.inputs.tensors)
+            seen.append(read.ids)
+            for block in _blocks(read.inputs, len(read), device):
                 with watcher:
-                    model(*block.args, **block.kwargs)
+                    block.call(model)
         with torch.no_grad():
             watcher.finish()
     samples = shared_samples(SampleIds.union(seen), device)
@@ -151,12 +150,6 @@ def check_weights(model: nn.Module) -> None:
                 f"{type(model).__name__}: {name!r} holds {count} NaN or infinite values of "
                 f"{tensor.numel()}; the network is damaged, load or train it again."
             )
-
-
-def _tensors(inputs: Inputs) -> list[Tensor]:
-    """The tensors of a batch, those of a dictionary in the order of their names."""
-    named = [inputs.kwargs[name] for name in sorted(inputs.kwargs)]
-    return [value for value in (*inputs.args, *named) if isinstance(value, Tensor)]
 
 
 def _all_finite(tensor: Tensor) -> bool:

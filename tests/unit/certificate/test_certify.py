@@ -216,8 +216,8 @@ def test_outputs_of_another_shape() -> None:
     wide = Constant(lambda x: torch.zeros(len(x), 5))
     with pytest.raises(DataError, match="small network returns 5 classes where 4"):
         certify(good, wide, batches())
-    pair = Constant(lambda x: (torch.zeros(len(x), 4), None))
-    with pytest.raises(DataError, match="returns tuple; expected a tensor"):
+    pair = Constant(lambda x: (None, torch.zeros(len(x), 4)))
+    with pytest.raises(InputError, match="original network returns tuple that begins with None"):
         certify(pair, good, batches())
 
 

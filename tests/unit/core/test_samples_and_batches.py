@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections import UserDict, namedtuple
+from dataclasses import dataclass
 
 import pytest
 import torch
@@ -12,8 +14,10 @@ from torch import nn
 
 import prunella
 from prunella.core import errors
-from prunella.core.batches import LabelledBatch, check_labels, split_batch
+from prunella.core.batches import check_labels, read_batch
+from prunella.core.inputs import Inputs
 from prunella.core.modes import evaluating, training_flags_restored
+from prunella.core.outputs import class_scores, logits_of
 from prunella.core.positions import complement
 from prunella.core.progress import length, silent
 from prunella.core.samples import SampleIds
@@ -86,28 +90,191 @@ def test_fingerprints_survive_json(hashes, repetitions):
 # -- batches -------------------------------------------------------------------------------------
 
 
-def test_forms_of_a_batch():
+def called(batch):
+    """Arguments and labels that are read from a batch."""
+    read = read_batch(batch)
+    return read.inputs.args, dict(read.inputs.kwargs), read.labels
+
+
+def test_a_tensor_with_and_without_labels():
     x, y = torch.zeros(3, 2), torch.tensor([0, 1, 1])
-    assert split_batch(x).inputs is x
-    assert split_batch(x).labels is None
+    assert called(x) == ((x,), {}, None)
+    assert called([x]) == called((x, None)) == called(x)
     for given_batch in ((x, y), [x, y], (x, [0, 1, 1]), (x, y.numpy()), (x, y.int(), "path")):
-        found = split_batch(given_batch)
-        assert found.inputs is x
-        assert torch.equal(found.labels, y)
-        assert found.labels.dtype == torch.int64
-        assert len(found) == 3
-    assert split_batch([x]).labels is None
-    assert split_batch((x, None)).labels is None
-    ready = LabelledBatch(inputs=x, labels=y)
-    assert split_batch(ready) is ready
+        args, kwargs, labels = called(given_batch)
+        assert args[0] is x
+        assert (len(args), kwargs) == (1, {})
+        assert torch.equal(labels, y)
+        assert labels.dtype == torch.int64
+        assert len(read_batch(given_batch)) == 3
+    ready = read_batch((x, y))
+    assert read_batch(ready) is ready
     moved = ready.to(torch.device("meta"))
-    assert (moved.inputs.device.type, moved.labels.device.type) == ("meta", "meta")
+    assert (moved.inputs.args[0].device.type, moved.labels.device.type) == ("meta", "meta")
 
 
-@pytest.mark.parametrize("bad", [{"x": torch.zeros(1)}, "text", None, (), [], ([1, 2], [3, 4])])
-def test_what_is_no_batch(bad):
-    with pytest.raises(errors.DataError, match=f"the loader yields {type(bad).__name__}; expected"):
-        split_batch(bad)
+def test_several_inputs_are_a_tuple_inside_of_a_pair():
+    a, b, y = torch.zeros(3, 2), torch.ones(3, 5), torch.tensor([0, 1, 1])
+    for given_batch in (((a, b), y), [[a, b], y]):
+        args, kwargs, labels = called(given_batch)
+        assert args == (a, b)
+        assert kwargs == {}
+        assert torch.equal(labels, y)
+    assert called(((a, b), None)) == called([(a, b)]) == ((a, b), {}, None)
+    # The first entry of a flat tuple is all there is of the inputs, and labels are only checked
+    # where they are used.
+    assert called((a, y, b))[0] == (a,)
+    with pytest.raises(errors.DataError, match=r"shape \(3, 5\).* \(\(first, second\), labels\)"):
+        called((a, b, y))
+
+
+@pytest.mark.parametrize("name", ["labels", "label"])
+def test_a_dictionary_holds_keyword_arguments_and_perhaps_labels(name):
+    x, y = torch.zeros(3, 2), torch.tensor([0, 1, 1])
+    for given_batch in (
+        {"x": x, "flag": True, name: y},
+        UserDict(x=x, flag=True) | {name: y.tolist()},
+        ({"x": x, "flag": True}, y),
+        ({"flag": True, "x": x, name: y}, None),
+    ):
+        args, kwargs, labels = called(given_batch)
+        assert args == ()
+        assert kwargs == {"flag": True, "x": x}
+        assert list(kwargs) == ["flag", "x"]
+        assert torch.equal(labels, y)
+    assert called({"x": x}) == ((), {"x": x}, None)
+
+
+def test_labels_are_given_once():
+    x, y = torch.zeros(3, 2), torch.tensor([0, 1, 1])
+    with pytest.raises(errors.DataError, match="'labels' and behind the dictionary; give them"):
+        read_batch(({"x": x, "labels": y}, y))
+    with pytest.raises(errors.DataError, match="as the entry 'labels' and as the entry 'label';"):
+        read_batch({"x": x, "label": y, "labels": y})
+
+
+@pytest.mark.parametrize(
+    ("bad", "words"),
+    [
+        ("text", "str"),
+        (None, "NoneType"),
+        ((), "tuple"),
+        ([], "list"),
+        (([1, 2], [3, 4]), "tuple of int"),
+        ((None, torch.zeros(2)), "tuple of NoneType"),
+    ],
+)
+def test_what_is_no_batch(bad, words):
+    with pytest.raises(errors.DataError, match=f"the loader yields {words}; expected a tensor"):
+        read_batch(bad)
+
+
+@pytest.mark.parametrize(
+    ("bad", "words"),
+    [
+        ({}, "shapes none; expected"),
+        ({"labels": torch.zeros(2)}, "shapes none; expected"),
+        ({"x": torch.zeros(2, 3), "y": torch.zeros(3, 3)}, r"shapes x \(2, 3\), y \(3, 3\); exp"),
+        ({"x": torch.tensor(1.0)}, r"shapes x \(\); expected at least one tensor, and the sample"),
+        (torch.tensor(1.0), r"shapes \(\); expected"),
+        (((torch.zeros(2), [torch.zeros(4)]), None), r"shapes \(2,\), \(4,\); expected"),
+        (
+            {0: torch.zeros(2)},
+            "a dictionary with the key 0; expected names of the model's arguments",
+        ),
+    ],
+)
+def test_the_first_axis_is_the_sample(bad, words):
+    with pytest.raises(errors.DataError, match=words):
+        read_batch(bad)
+
+
+@pytest.mark.parametrize(
+    ("labels", "words"),
+    [
+        (torch.zeros(2), r"3 inputs with labels of shape \(2,\); expected one integer label"),
+        (torch.zeros(3, 1), r"labels of shape \(3, 1\)"),
+        (["cat", "dog", "dog"], "3 inputs with list of str as labels; expected one integer label"),
+        ({"y": 1}, "3 inputs with dict of int as labels"),
+    ],
+)
+def test_labels_are_checked_where_they_are_used(labels, words):
+    read = read_batch((torch.zeros(3, 2), labels))
+    assert len(read) == 3
+    with pytest.raises(errors.DataError, match=words):
+        read.labels  # noqa: B018
+
+
+def test_fingerprints_of_batches():
+    x, m, y = torch.arange(6.0).reshape(3, 2), torch.ones(3, 2), torch.tensor([0, 1, 1])
+    alone = read_batch(x).ids
+    assert alone == SampleIds.of(x) == read_batch((x, y)).ids
+    named = read_batch({"mask": m, "x": x}).ids
+    assert named == read_batch({"x": x, "labels": y, "mask": m}).ids == SampleIds.of(m, x)
+    assert named.overlap(alone) == 0
+    nested = read_batch({"parts": [m, x]}).ids
+    assert nested == named
+    changed = m.clone()
+    changed[1, 0] = 0
+    assert read_batch({"x": x, "mask": changed}).ids.overlap(named) == 2
+
+
+def test_batches_of_one_form_are_put_together():
+    def batch(rows, width, flag=True):
+        return Inputs(
+            args=([torch.zeros(rows, 2)],), kwargs={"x": torch.ones(rows, width), "f": flag}
+        )
+
+    whole = Inputs.together([batch(2, 4), batch(3, 4)])
+    assert [tuple(t.shape) for t in whole.tensors] == [(5, 2), (5, 4)]
+    assert whole.kwargs["f"] is True
+    assert batch(2, 4).form == batch(3, 4).form
+    assert len({b.form for b in (batch(2, 4), batch(2, 5), batch(2, 4, flag=False))}) == 3
+    assert batch(2, 4).form != batch(2, 4).map(lambda t: t.double()).form
+    part = whole.samples(slice(1, 4))
+    assert [len(tensor) for tensor in part.tensors] == [3, 3]
+
+
+# -- outputs -------------------------------------------------------------------------------------
+
+
+@dataclass
+class WithField:
+    logits: torch.Tensor
+    loss: float = 0.0
+
+
+def test_where_logits_are_found():
+    x = torch.zeros(2, 5)
+    pair = namedtuple("Pair", ["auxiliary", "logits"])
+    for outputs in (x, {"logits": x, "loss": 1}, WithField(x), (x, "more"), [x], pair(None, x)):
+        assert logits_of(outputs) is x
+
+
+@pytest.mark.parametrize(
+    ("outputs", "words"),
+    [
+        (
+            {"hidden": 1, "pooled": 2},
+            "the teacher returns dict with hidden, pooled; expected logits",
+        ),
+        ({}, "returns dict with no entries;"),
+        ((1, torch.zeros(2)), "returns tuple that begins with int;"),
+        ((), "returns empty tuple;"),
+        (None, "returns NoneType; expected logits: a tensor, an object or a dictionary with"),
+        (WithField(None), "returns WithField;"),
+    ],
+)
+def test_outputs_without_logits(outputs, words):
+    with pytest.raises(errors.InputError, match=words):
+        logits_of(outputs, whose="the teacher")
+
+
+def test_class_scores_are_rows():
+    assert class_scores((torch.zeros(2, 5),), 2).shape == (2, 5)
+    for shape in ((2,), (3, 5), (2, 5, 7), (2, 0)):
+        with pytest.raises(errors.InputError, match=r"for 2 samples; expected \(2, classes\)"):
+            class_scores(torch.zeros(shape), 2)
 
 
 def test_labels_out_of_range():

@@ -132,7 +132,8 @@ def test_accuracy_is_the_share_of_right_answers():
         ([(torch.eye(3), torch.rand(3))], "labels are torch.float32"),
         ([(torch.eye(3), torch.tensor([True, False, True]))], "labels are torch.bool"),
         ([(torch.eye(3), torch.tensor([0, 1]))], r"3 inputs with labels of shape \(2,\)"),
-        ([{"x": torch.eye(3)}], "the loader yields dict; expected a tensor of inputs"),
+        ([{"x": torch.eye(3)}], "accuracy needs labels"),
+        (["text"], "the loader yields str; expected a tensor of inputs"),
     ],
 )
 def test_accuracy_errors(batches, message):

@@ -6,6 +6,7 @@ import ast
 import importlib
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -69,3 +70,17 @@ def test_torch_is_imported_only_when_needed(script, heavy):
         capture_output=True, text=True, check=True,
     )  # fmt: skip
     assert done.stdout == f"{heavy}\n"
+
+
+def test_the_wheel_says_that_it_has_types(tmp_path):
+    """Without the marker type checkers take every name of an installed package for `Any`."""
+    root = Path(__file__).parents[3]
+    subprocess.run(
+        [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check", "wheel",
+         "--no-deps", "--no-index", "--no-build-isolation", "--wheel-dir", tmp_path, root],
+        check=True,
+    )  # fmt: skip
+    (wheel,) = tmp_path.glob("prunella-*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        names = set(archive.namelist())
+    assert {"prunella/py.typed", "prunella/__init__.py"} <= names

@@ -13,9 +13,11 @@ from prunella.cli.config import DataConfig
 from prunella.cli.helping import examples
 from prunella.cli.interrupts import interruptible
 from prunella.cli.invocation import program
+from prunella.cli.networks import AnySet
 from prunella.cli.samples import read_split
 from prunella.cli.say import Speaker
 from prunella.core.errors import FileError
+from prunella.data import ImageSet
 from prunella.data import load as load_data
 from prunella.data.known import SOURCES, Split
 from prunella.terminal import progress_for_people
@@ -52,11 +54,14 @@ def data(
         config = DataConfig(data=name, data_dir=data_dir, download=download)
         for split in get_args(Split):
             samples = read_split(config, split, progress)
-            shape = " x ".join(str(n) for n in samples.images.shape[1:])
-            speaker.say(
-                f"{name} {split}: {len(samples):,} images of {shape}, "
-                f"{len(samples.classes)} classes"
-            )
+            speaker.say(f"{name} {split}: {len(samples):,} {_kind(samples)}")
+
+
+def _kind(samples: AnySet) -> str:
+    if not isinstance(samples, ImageSet):
+        return "samples"
+    shape = " x ".join(str(n) for n in samples.images.shape[1:])
+    return f"images of {shape}, {len(samples.classes)} classes"
 
 
 def _list(speaker: Speaker, data_dir: Path | None) -> None:

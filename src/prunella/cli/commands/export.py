@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from torch import Tensor, nn
+from torch import nn
 
 from prunella.cli import options as o
 from prunella.cli.config import ExportConfig, PruneConfig, resolve
@@ -18,7 +18,9 @@ from prunella.cli.networks import build_network, find_network, require_fit
 from prunella.cli.rundir import CONFIG, require_file, require_writable
 from prunella.cli.samples import read_split
 from prunella.cli.say import Speaker
+from prunella.core.batches import read_batch
 from prunella.core.errors import InputError
+from prunella.core.inputs import Inputs
 from prunella.core.progress import Progress
 from prunella.core.results import Latency
 from prunella.exporting import (
@@ -108,7 +110,7 @@ def export(
         small = load(pruned, model)
         require_fit(small, samples)
         original = _original(model, settings.weights)
-        inputs, _ = next(iter(samples.loader(len(samples))))
+        inputs = read_batch(next(iter(samples.loader(len(samples))))).inputs
         written = [_write(small, inputs, target, speaker) for target in targets]
         with tempfile.TemporaryDirectory() as folder:
             originals = _write_same(original, inputs, written, Path(folder), speaker)
@@ -149,9 +151,9 @@ def _targets(pruned: Path, out: Path | None, formats: tuple[str, ...]) -> list[P
     return [folder / f"{pruned.stem}.{name}" for name in formats]
 
 
-def _write(model: nn.Module, inputs: Tensor, target: Path, speaker: Speaker) -> ExportCheck:
+def _write(model: nn.Module, inputs: Inputs, target: Path, speaker: Speaker) -> ExportCheck:
     speaker.stage(f"writing and checking {target.name}")
-    return export_network(model, inputs, target)
+    return export_network(model, inputs.args, target, keywords=inputs.kwargs)
 
 
 def _original(model: nn.Module, weights: Path | None) -> nn.Module | None:
@@ -164,7 +166,7 @@ def _original(model: nn.Module, weights: Path | None) -> nn.Module | None:
 
 def _write_same(
     original: nn.Module | None,
-    inputs: Tensor,
+    inputs: Inputs,
     written: list[ExportCheck],
     folder: Path,
     speaker: Speaker,
@@ -173,25 +175,29 @@ def _write_same(
     if original is None:
         return [None] * len(written)
     speaker.stage("the same with the original, for comparison")
-    return [export_network(original, inputs, folder / check.path.name) for check in written]
+    return [
+        export_network(original, inputs.args, folder / check.path.name, keywords=inputs.kwargs)
+        for check in written
+    ]
 
 
 def _latency(
     originals: list[ExportCheck] | list[None],
     written: list[ExportCheck],
-    inputs: Tensor,
+    inputs: Inputs,
     batches: tuple[int, ...],
     progress: Progress,
 ) -> Mapping[int, Latency | tuple[float, float, float]]:
     """Run times of the ONNX files by batch size; empty if there is none."""
+    options: dict[str, Any] = {
+        "keywords": inputs.kwargs, "batches": batches, "runs": _RUNS, "progress": progress,
+    }  # fmt: skip
     for before, after in zip(originals, written, strict=True):
         if after.opset is None:
             continue
         if before is None:
-            return onnx_latency(after.path, inputs, batches=batches, runs=_RUNS, progress=progress)
-        pairs = compare_onnx_latency(
-            before.path, after.path, inputs, batches=batches, runs=_RUNS, progress=progress
-        )
+            return onnx_latency(after.path, inputs.args, **options)
+        pairs = compare_onnx_latency(before.path, after.path, inputs.args, **options)
         return {pair.batch: pair for pair in pairs}
     return {}
 

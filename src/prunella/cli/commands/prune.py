@@ -32,7 +32,7 @@ from prunella.files import load_weights
 from prunella.files.stages import StageFiles
 from prunella.pipeline import PruneResult
 from prunella.pipeline import prune as prune_network
-from prunella.pipeline.job import first_sample
+from prunella.pipeline.samples import first_sample
 from prunella.retrain import Checkpoint
 from prunella.select import METHODS
 from prunella.select import method as method_named
@@ -48,6 +48,8 @@ EXAMPLES = examples(
     "prunella prune --network mine:network --weights mine.pt --data mine:samples \\\n"
     "    --flops 0.5",
 )
+
+_OF_TRACE = ("include", "exclude", "equal_layers", "through_norms")
 
 
 def prune(
@@ -93,6 +95,24 @@ def prune(
         list[str] | None,
         o.option(o.SIZE, "MODULE", "Keep all channels of this module; the same way."),
     ] = None,
+    equal_layers: Annotated[
+        bool,
+        o.flag(
+            o.SIZE,
+            "--equal-layers",
+            "Keep equal numbers of channels in layers whose names differ in a number only, as a "
+            "network needs that is built from one configuration.",
+        ),
+    ] = False,
+    through_norms: Annotated[
+        bool,
+        o.flag(
+            o.SIZE,
+            "--through-norms",
+            "Remove channels that a layer norm mixes, too; the small network is then not the "
+            "masked one and needs retraining.",
+        ),
+    ] = False,
     multiple: Annotated[
         int | None,
         o.option(
@@ -158,6 +178,7 @@ def prune(
     given = {
         "network": network, "weights": weights, "data": data, "params": params, "flops": flops,
         "include": include or None, "exclude": exclude or None,
+        "equal_layers": equal_layers or None, "through_norms": through_norms or None,
         "method": method, "multiple": multiple, "recipe.epochs": epochs,
         "recipe.learning_rate": learning_rate, "calibration_samples": calibration_samples,
         "retraining_samples": retraining_samples, "certification_samples": certification_samples,
@@ -205,6 +226,8 @@ def prune(
             recipe=settings.recipe,
             include=settings.include,
             exclude=settings.exclude,
+            equal_layers=settings.equal_layers,
+            through_norms=settings.through_norms,
             method=settings.method,
             multiple=settings.multiple,
             latency_batches=settings.latency_batches,
@@ -235,7 +258,8 @@ def _pruned(
     try:
         return prune_network(model, calibration, **options)
     except (BudgetError, GraphError):
-        speaker.left_whole(trace(model, first_sample(calibration)))
+        chosen = {name: options[name] for name in _OF_TRACE}
+        speaker.left_whole(trace(model, first_sample(calibration), **chosen))
         raise
 
 
