@@ -58,11 +58,12 @@ def search(
     norms: Norms,
     sums: Sums,
     best: Tensor,  # (U,) float32
+    order: Tensor,  # (S, U, I) int32, outputs by falling norm
     *,
     reduction: Reduction,
 ) -> Tensor:
     """As `search.Search.run`: samples, outputs and positions (K, 3) that must be evaluated."""
-    given = _arrays(piece, weights, norms, sums)
+    given = _arrays(piece, weights, norms, sums, order)
     samples, _, positions = given["activations"].shape
     tiles = samples * -(-positions // sweep.TILE)
     count = min(torch.get_num_threads(), tiles)
@@ -97,7 +98,9 @@ def _run(
         room *= 4
 
 
-def _arrays(piece: Piece, weights: Weights, norms: Norms, sums: Sums) -> dict[str, Any]:
+def _arrays(
+    piece: Piece, weights: Weights, norms: Norms, sums: Sums, order: Tensor
+) -> dict[str, Any]:
     call = piece.call
     inputs = call.inputs.contiguous()
     each = inputs[0].numel()
@@ -128,7 +131,7 @@ def _arrays(piece: Piece, weights: Weights, norms: Norms, sums: Sums) -> dict[st
         "total": total,
         "slop": slop,
         "norms": norms.norms,
-        "order": norms.order,
+        "order": order,
     }
     arrays = {name: tensor.contiguous().numpy() for name, tensor in tensors.items()}
     return {**arrays, "width": np.float32(sums.width)}

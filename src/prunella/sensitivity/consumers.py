@@ -50,18 +50,16 @@ class Norms:
         norms: (S, U, I), norm of the scaled weights from unit to output. S = 2, positive and
             negative weights, or 1 for both together where inputs have both signs.
         largest: (U,), their maximum over outputs and signs.
-        order: (S, U, I) int32, outputs by falling norm.
     """
 
     places: Tensor
     norms: Tensor
     largest: Tensor
-    order: Tensor
 
     @property
     def size(self) -> int:
         """Bytes of these tensors."""
-        return 4 * (self.norms.numel() + self.order.numel())
+        return 4 * self.norms.numel()
 
 
 def measured(
@@ -107,7 +105,6 @@ def norms_of(weights: Weights, places: Tensor) -> Norms:
         places=places,
         norms=norms,
         largest=norms.amax(dim=2).amax(dim=0),
-        order=norms.argsort(dim=2, descending=True).int(),
     )
 
 

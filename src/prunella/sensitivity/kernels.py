@@ -32,6 +32,7 @@ from prunella.sensitivity.sums import Sums, bounded_sums
 
 COMPILE_FROM = 1_000_000_000  # shares: compiling takes seconds, as does searching these without
 WARN_FROM = 300_000_000_000  # shares: minutes without compilation
+MANY = 256  # positions: for fewer, putting outputs in order costs more than it saves
 _SLAB = 1 << 19  # elements looked at in one go, at most; 2 MiB of float32 stay in a core's cache
 
 
@@ -65,6 +66,7 @@ class Prepared:
         self.work = 0
         self._weights: dict[object, Weights] = {}
         self._norms: dict[object, Norms] = {}
+        self._orders: dict[object, Tensor] = {}
 
     def weights(self, key: object, piece: Piece) -> Weights:
         """The scaled weights of a piece's outputs."""
@@ -84,6 +86,16 @@ class Prepared:
             if known.size <= self.left:
                 self.left -= known.size
                 self._norms[key] = known
+        return known
+
+    def order(self, key: object, norms: Norms) -> Tensor:
+        """Outputs by falling norm, (S, U, I) int32."""
+        known = self._orders.get(key)
+        if known is None:
+            known = norms.norms.argsort(dim=2, descending=True).int()
+            if norms.size <= self.left:
+                self.left -= norms.size
+                self._orders[key] = known
         return known
 
     def compiles(self, shares: int, device: torch.device) -> bool:
@@ -161,7 +173,9 @@ def _raise(job: _Job, best: list[Tensor], prepared: Prepared) -> None:
             norms = prepared.norms((*key, number), weights, places)
             chosen = read.cpu()
             known = best[number][chosen]
-            found = _search(piece, weights, norms, sums, known.float(), prepared, job.reduction)
+            found = _search(
+                piece, weights, norms, sums, known.float(), prepared, job, (*key, number)
+            )
             if len(found):
                 shares = largest_shares(
                     piece, found, places, reduction=job.reduction, elements=prepared.elements
@@ -177,11 +191,15 @@ def _search(
     sums: Sums,
     best: Tensor,
     prepared: Prepared,
-    reduction: Reduction,
+    job: _Job,
+    key: object,
 ) -> Tensor:
     """The sums (K, 3) that must be evaluated; either way leads to the same bits."""
-    if prepared.compiles(sums.total.numel() * len(best), piece.call.inputs.device):
-        return compiled.search(piece, weights, norms, sums, best, reduction=reduction)
+    reduction = job.reduction
+    fast = prepared.compiles(sums.total.numel() * len(best), piece.call.inputs.device)
+    if fast and sums.smallest.numel() >= MANY:
+        order = prepared.order(key, norms)
+        return compiled.search(piece, weights, norms, sums, best, order, reduction=reduction)
     device = piece.call.inputs.device
     return Search(
         piece,

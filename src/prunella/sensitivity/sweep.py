@@ -91,7 +91,7 @@ def _try_places(
     """Bound single shares of a tile from both sides; how many are found by now, or -1."""
     for place in range(TILE):
         below = block[sign, output, place]
-        if TWO * seen[unit, place] * norm <= below * best[unit] * MARGIN or below == INFINITY:
+        if below == INFINITY or TWO * seen[unit, place] * norm <= below * best[unit] * MARGIN:
             continue
         position = first + place
         start = starts[sample * total.shape[2] + position]
