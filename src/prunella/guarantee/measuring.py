@@ -18,9 +18,12 @@ from prunella.core.types import ChannelGroup, Member
 from prunella.guarantee.chain import ChainRun
 from prunella.guarantee.samples import HeldOut
 from prunella.ops import CallWatcher, Contraction, StoredTensors, contraction_of
-from prunella.sensitivity.kernels import sums_per_sample, unit_sensitivities
+from prunella.sensitivity.backlog import Seen
+from prunella.sensitivity.kernels import Prepared, Reader, raised, sums_per_sample
 
 Place = tuple[str, int]  # a stored weight and the axis that meets its input's channels
+
+_MEMORY = 1 << 28  # bytes for what is prepared from the weights
 
 
 @final
@@ -121,6 +124,7 @@ class _Watcher(CallWatcher):
     def __init__(self, model: nn.Module, groups: tuple[ChannelGroup, ...]) -> None:
         super().__init__()
         self.stored = StoredTensors(model)
+        self.prepared = Prepared(_MEMORY)
         self.groups = groups
         self.consumers: dict[Place, list[tuple[ChannelGroup, Member]]] = defaultdict(list)
         self.sums: dict[str, int] = defaultdict(int)
@@ -134,7 +138,9 @@ class _Watcher(CallWatcher):
 
     def start(self) -> None:
         """Forget the sample before."""
-        self.shares = {group.name: torch.zeros(group.size) for group in self.groups}
+        self.shares = {
+            group.name: torch.zeros(group.size, dtype=torch.float64) for group in self.groups
+        }
         self.chain = ChainRun(cut=self.cut)
         self._now: dict[str, int] = defaultdict(int)
 
@@ -154,9 +160,14 @@ class _Watcher(CallWatcher):
                 f"the input of {call.name!r} holds NaN or infinite values; the held-out samples or "
                 "the weights before it are out of range. Check the samples' scale and the network."
             )
-        for group, member in watched:
-            found = unit_sensitivities(call, member.indices).cpu()
-            self.shares[group.name] = torch.maximum(self.shares[group.name], found)
+        if not watched:
+            return
+        # Each reader starts from the sample's shares so far, which `raised` raises.
+        readers = [Reader(units=m.indices, best=self.shares[group.name]) for group, m in watched]
+        seen = Seen(call=call, results=None, signed=bool((call.inputs < 0).any()))
+        found = raised(seen, readers, self.prepared)
+        for (group, _), shares in zip(watched, found, strict=True):
+            self.shares[group.name] = torch.maximum(self.shares[group.name], shares)
             # Unlike for the scores, a layer that runs twice makes twice as many sums.
             self._now[group.name] += sums_per_sample(call, 1)
             self.sums[group.name] = max(self.sums[group.name], self._now[group.name])

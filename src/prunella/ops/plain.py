@@ -19,11 +19,13 @@ class PlainCall:
             (inputs, outputs) for a matrix product.
         first: Position on the stored weight's input axis of the first input.
         size: Number of inputs.
+        number: Which of the call's groups this is.
     """
 
     call: Contraction
     first: int
     size: int
+    number: int
 
 
 def plain_calls(call: Contraction) -> tuple[PlainCall, ...]:
@@ -35,22 +37,23 @@ def plain_calls(call: Contraction) -> tuple[PlainCall, ...]:
     """
     start = call.view.starts[call.view.axes.index(call.in_axis)]
     if call.spatial == 0:
-        return (PlainCall(call=call, first=start, size=call.weight.shape[0]),)
+        return (PlainCall(call=call, first=start, size=call.weight.shape[0], number=0),)
     axis = call.channel_axis
     blocks = call.inputs.chunk(call.groups, axis)
     found = []
+    outputs = call.weight.shape[1] if call.transposed else len(call.weight) // call.groups
     for number, block in enumerate(blocks):
+        rows = slice(number * outputs, (number + 1) * outputs)
+        bias = None if call.bias is None else call.bias[rows]
         width = block.shape[axis]
         if call.transposed:
             first = start + number * width
             own = call.weight[number * width : (number + 1) * width]
-            plain = _untransposed(call, block, own)
+            plain = replace(_untransposed(call, block, own), bias=bias)
         else:
             first = start
-            rows = call.weight.shape[0] // call.groups
-            own = call.weight[number * rows : (number + 1) * rows]
-            plain = replace(call, inputs=block, weight=own, bias=None, groups=1)
-        found.append(PlainCall(call=plain, first=first, size=width))
+            plain = replace(call, inputs=block, weight=call.weight[rows], bias=bias, groups=1)
+        found.append(PlainCall(call=plain, first=first, size=width, number=number))
     return tuple(found)
 
 
@@ -64,7 +67,6 @@ def _untransposed(call: Contraction, inputs: Tensor, weight: Tensor) -> Contract
         call,
         inputs=spread,
         weight=kernel,
-        bias=None,
         stride=ones,
         padding=(0,) * call.spatial,
         groups=1,

@@ -1,5 +1,6 @@
 """Empirical sensitivities of channels: how much of any pre-activation one channel can make up."""
 
 from prunella.sensitivity.collect import check_weights, sensitivities
+from prunella.sensitivity.kernels import SpeedWarning
 
-__all__ = ["check_weights", "sensitivities"]
+__all__ = ["SpeedWarning", "check_weights", "sensitivities"]

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, get_args
 
 import torch
 from torch import Tensor, nn
@@ -17,9 +19,13 @@ from prunella.core.progress import Progress, length, silent
 from prunella.core.samples import SampleIds
 from prunella.core.types import ChannelGraph, ChannelGroup, ChannelScores, Member
 from prunella.ops import CallWatcher, Contraction, StoredTensors, contraction_of
-from prunella.sensitivity.kernels import sums_per_sample, unit_sensitivities
+from prunella.sensitivity.backlog import Backlog, Seen
+from prunella.sensitivity.distributed import shared_maxima, shared_samples
+from prunella.sensitivity.kernels import Prepared, Reader, raised, sums_per_sample
+from prunella.sensitivity.shares import Reduction
 
 MICRO_BATCH = 8
+LEAST_MEMORY = 1 << 24
 
 
 def sensitivities(
@@ -27,6 +33,8 @@ def sensitivities(
     graph: ChannelGraph,
     loader: Iterable[object],
     *,
+    memory: int = 1 << 30,
+    reduction: Reduction = "inner",
     progress: Progress = silent,
 ) -> ChannelScores:
     """Sensitivity of every unit of every prunable group, over all samples of a loader.
@@ -35,11 +43,22 @@ def sensitivities(
     in blocks of one fixed size (the last one filled up by repetition, which a maximum ignores), so
     the loader's batch size has no influence either, and memory does not grow with it.
 
+    Within an initialised `torch.distributed` group every process passes its own shard as loader
+    and gets the scores of all samples, the same bits as one process would give.
+
+    On a CPU long passes run as machine code if Numba is installed (`prunella[fast]`); the bits
+    are the same, and a `SpeedWarning` tells if it is missed.
+
     Args:
         model: Untouched; run in evaluation mode on the device of its parameters.
         graph: Made by `trace` from this model.
         loader: Yields inputs, with or without labels, in any form that `read_batch` knows; labels
             are not used.
+        memory: Bytes that the pass may take beside the model and its activations for one block of
+            samples. Less than the default can be slower.
+        reduction: "inner", a channel's whole part of a sum, as defined; or "entry", the largest
+            single product with an entry of its kernel in place of that, as in the code published
+            with the paper, for comparisons.
         progress: Reports batches.
 
     Returns:
@@ -47,13 +66,24 @@ def sensitivities(
 
     Raises:
         DataError: the loader is empty, or inputs or activations are NaN or infinite.
-        InputError: weights are NaN or infinite, or a group has no consumer that could be scored.
+        InputError: weights are NaN or infinite, a group has no consumer that could be scored, or
+            `memory` or `reduction` cannot be used.
     """
+    if memory < LEAST_MEMORY:
+        raise InputError(
+            f"sensitivities: memory is {memory:,} bytes; expected at least {LEAST_MEMORY:,} for "
+            "the pass's own tensors."
+        )
+    if reduction not in get_args(Reduction):
+        raise InputError(
+            f"sensitivities: reduction is {reduction!r}; expected 'inner' (a channel's whole part "
+            "of a sum) or 'entry' (the largest of its products)."
+        )
     check_weights(model)
-    watcher = _Watcher(model, graph)
+    watcher = _Watcher(model, graph, memory, reduction)
     seen: list[SampleIds] = []
     device = next(model.parameters()).device
-    with evaluating(model), full_precision(device), attention_in_parts():
+    with evaluating(model), full_precision(device), attention_in_parts(), _whole_float32():
         for batch in progress(loader, description="sensitivities", total=length(loader)):
             read = read_batch(batch)
             if len(read) == 0:
@@ -63,16 +93,33 @@ def sensitivities(
             for block in _blocks(read.inputs, len(read), device):
                 with watcher:
                     block.call(model)
-    if not seen:
+        with torch.no_grad():
+            watcher.finish()
+    samples = shared_samples(SampleIds.union(seen), device)
+    if not samples.count:
         raise DataError("the calibration loader is empty; expected at least one sample.")
-    watcher.require_complete()
+    best, sums = shared_maxima(watcher.best, watcher.sums, device)
+    require_complete(best, sums)
     return ChannelScores(
         method="pfp",
-        by_group={name: value.cpu() for name, value in watcher.best.items()},
+        by_group={name: value.float().clamp_(max=1) for name, value in best.items()},
         filter_norms=filter_norms(model, graph),
-        sums=dict(watcher.sums),
-        samples=SampleIds.union(seen),
+        sums=dict(sums),
+        samples=samples,
     )
+
+
+@contextmanager
+def _whole_float32() -> Iterator[None]:
+    """No shorter numbers inside of float32 products, whatever the user's training allows."""
+    before, convolutions = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
+    try:
+        torch.set_float32_matmul_precision("highest")
+        torch.backends.cudnn.allow_tf32 = False
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before)
+        torch.backends.cudnn.allow_tf32 = convolutions
 
 
 def filter_norms(model: nn.Module, graph: ChannelGraph) -> dict[str, Tensor]:
@@ -86,7 +133,9 @@ def filter_norms(model: nn.Module, graph: ChannelGraph) -> dict[str, Tensor]:
             if member.role != "producer" or weight is None or weight.ndim < 2:
                 continue
             others = [axis for axis in range(weight.ndim) if axis != member.axis]
-            by_position = weight.detach().float().square().sum(dim=others).cpu()
+            # In one go, without a tensor of the weight's size in between.
+            norm = torch.linalg.vector_norm(weight.detach(), dim=others, dtype=torch.float32)
+            by_position = norm.square().cpu()
             squares += by_position[member.indices].sum(dim=1)
         norms[group.name] = squares.sqrt()
     return norms
@@ -95,7 +144,7 @@ def filter_norms(model: nn.Module, graph: ChannelGraph) -> dict[str, Tensor]:
 def check_weights(model: nn.Module) -> None:
     """Raise InputError naming the first parameter or buffer that holds NaN or infinity."""
     for name, tensor in (*model.named_parameters(), *model.named_buffers()):
-        if tensor.dtype.is_floating_point and not bool(torch.isfinite(tensor).all()):
+        if tensor.dtype.is_floating_point and not _all_finite(tensor):
             count = int((~torch.isfinite(tensor)).sum())
             raise InputError(
                 f"{type(model).__name__}: {name!r} holds {count} NaN or infinite values of "
@@ -103,9 +152,17 @@ def check_weights(model: nn.Module) -> None:
             )
 
 
+def _all_finite(tensor: Tensor) -> bool:
+    """Whether there is no NaN and no infinity, found without a tensor of the same size."""
+    if tensor.numel() == 0:
+        return True
+    least, most = tensor.detach().aminmax()  # of NaN both are NaN
+    return math.isfinite(least) and math.isfinite(most)
+
+
 def _check_finite(tensors: Sequence[Tensor]) -> None:
     for tensor in tensors:
-        if tensor.dtype.is_floating_point and not bool(torch.isfinite(tensor).all()):
+        if tensor.dtype.is_floating_point and not _all_finite(tensor):
             raise DataError(
                 f"calibration samples hold NaN or infinite values (batch of shape "
                 f"{tuple(tensor.shape)}); remove or repair these samples."
@@ -126,47 +183,71 @@ def _blocks(inputs: Inputs, count: int, device: torch.device) -> Iterator[Inputs
 class _Watcher(CallWatcher):
     """Hands each call with a consumer's weight to the kernel, and keeps the maxima."""
 
-    def __init__(self, model: nn.Module, graph: ChannelGraph) -> None:
+    def __init__(
+        self, model: nn.Module, graph: ChannelGraph, memory: int, reduction: Reduction
+    ) -> None:
         super().__init__()
+        self.prepared = Prepared(memory * 3 // 4)
+        self.backlog = Backlog(memory // 4)
+        self.reduction = reduction
         self.stored = StoredTensors(model)
         self.consumers: dict[tuple[str, int], list[tuple[ChannelGroup, Member]]] = defaultdict(list)
         self.best: dict[str, Tensor] = {}
         self.sums: dict[str, int] = defaultdict(int)
         self._counted: set[tuple[str, str, int]] = set()
-        device = next(model.parameters()).device
         for group in graph.prunable:
-            self.best[group.name] = torch.zeros(group.size, device=device)
+            self.best[group.name] = torch.zeros(group.size, dtype=torch.float64)
             for member in group.members:
                 if member.role == "consumer":
                     self.consumers[member.tensor, member.axis].append((group, member))
 
     def answer(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         call = contraction_of(func, args, self.stored)
+        result = func(*args, **kwargs)
         if call is not None:
-            self._score(call)
-        return func(*args, **kwargs)
+            # Keyword arguments may scale the result.
+            self._score(call, None if kwargs else result)
+        return result
 
-    def _score(self, call: Contraction) -> None:
+    def _score(self, call: Contraction, result: Tensor | None) -> None:
         watched = self.consumers.get((call.name, call.in_axis), ())
-        if watched and not bool(torch.isfinite(call.inputs).all()):
+        if not watched or call.inputs.numel() == 0:
+            return
+        least, most = call.inputs.aminmax()  # of NaN both are NaN
+        if not (math.isfinite(least) and math.isfinite(most)):
             raise DataError(
                 f"the input of {call.name!r} holds NaN or infinite values; the samples or the "
                 "weights before it are out of range. Check the samples' scale and the network."
             )
-        for group, member in watched:
-            found = unit_sensitivities(call, member.indices)
-            self.best[group.name] = torch.maximum(self.best[group.name], found)
+        for group, _ in watched:
             # eta counts every consumer's sums once, not once for each block of samples.
             key = (group.name, call.name, call.in_axis)
             if key not in self._counted:
                 self._counted.add(key)
                 self.sums[group.name] += sums_per_sample(call, MICRO_BATCH)
+        for seen in self.backlog.add(Seen(call=call, results=result, signed=bool(least < 0))):
+            self._search(seen)
 
-    def require_complete(self) -> None:
-        """Every group must have met at least one of its consumers."""
-        for name in self.best:
-            if self.sums[name] == 0:
-                raise InputError(
-                    f"group {name!r}: none of its consumers ran on the calibration samples; "
-                    "trace the model with inputs that take the same path."
-                )
+    def _search(self, seen: Seen) -> None:
+        watched = self.consumers[seen.call.name, seen.call.in_axis]
+        readers = [
+            Reader(units=member.indices, best=self.best[group.name]) for group, member in watched
+        ]
+        found = raised(seen, readers, self.prepared, reduction=self.reduction)
+        for (group, _), best in zip(watched, found, strict=True):
+            self.best[group.name] = torch.maximum(self.best[group.name], best)
+
+    def finish(self) -> None:
+        """Search what still waits."""
+        for seen in self.backlog.rest():
+            self._search(seen)
+
+
+def require_complete(best: Mapping[str, Tensor], sums: Mapping[str, int]) -> None:
+    """Every group must have met at least one of its consumers."""
+    for name in best:
+        if not sums.get(name):
+            raise InputError(
+                f"group {name!r}: none of its consumers ran on the calibration samples; "
+                "trace the model with inputs that take the same path."
+            )

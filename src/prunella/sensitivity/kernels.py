@@ -1,4 +1,4 @@
-"""The exact sensitivity of the channels of one consumer on one batch.
+"""The exact sensitivity of the channels of one consumer on one block of samples.
 
 For sample x, output i, position p and unit j, with W = W+ - W- and a = a+ - a- (all parts >= 0),
 
@@ -8,53 +8,218 @@ For sample x, output i, position p and unit j, with W = W+ - W- and a = a+ - a- 
 
 The inner products run over the kernel and over all positions that a unit owns (several for a
 flattened map). Source: Liebenwein et al., ICLR 2020, Definition 1; the two sums instead of four
-quadrants are derived in docs/theory/sensitivity.md.
+quadrants are derived in docs/theory/sensitivity.md, as are the bounds that save most of the work.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
-from prunella.ops import Contraction, PlainCall, plain_calls, windows
+from prunella.ops import Contraction, PlainCall, plain_calls
+from prunella.sensitivity import compiled
+from prunella.sensitivity.backlog import Seen
+from prunella.sensitivity.consumers import Norms, Weights, measured, norms_of
+from prunella.sensitivity.pieces import Piece, as_convolution, output_positions, pieces
+from prunella.sensitivity.search import Search
+from prunella.sensitivity.shares import Reduction, largest_shares
+from prunella.sensitivity.sums import Sums, bounded_sums
 
-_CACHE_ELEMENTS = 1 << 18  # products held at once: 1 MiB of float32 stays in a core's cache
-_PATCH_ELEMENTS = 1 << 25  # unfolded inputs held at once: 128 MiB of float32
+COMPILE_FROM = 1_000_000_000  # shares: compiling takes seconds, as does searching these without
+WARN_FROM = 300_000_000_000  # shares: minutes without compilation
+MANY = 256  # positions: for fewer, putting outputs in order costs more than it saves
+_SLAB = 1 << 19  # elements looked at in one go, at most; 2 MiB of float32 stay in a core's cache
+
+
+class SpeedWarning(UserWarning):
+    """The pass over the samples takes longer than it would with an optional package."""
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
-class _Patches:
-    """A consumer as one matrix product.
+class Reader:
+    """The units of one group that a consumer reads, and what is known of them.
 
     Attributes:
-        weight: (outputs, channels, taps).
-        inputs: (channels, taps, columns): a column for each sample and output position.
+        units: (U, k) positions along the weight's input axis.
+        best: (U,) float64 on the CPU, the largest shares known so far.
     """
 
-    weight: Tensor
-    inputs: Tensor
+    units: Tensor
+    best: Tensor
 
 
-def unit_sensitivities(
-    call: Contraction,
-    units: Tensor,  # (U, k) positions along the weight's input axis
+class Prepared:
+    """What is computed from weights once and used for every block of samples.
+
+    It takes at most a third of the pass's memory; what no longer fits is computed anew each time.
+    """
+
+    def __init__(self, memory: int) -> None:
+        self.memory = memory
+        self.left = memory // 3
+        self.elements = max(1 << 12, min(_SLAB, memory // 512))
+        self.work = 0
+        self._weights: dict[object, Weights] = {}
+        self._norms: dict[object, Norms] = {}
+        self._orders: dict[object, Tensor] = {}
+
+    def weights(self, key: object, piece: Piece) -> Weights:
+        """The scaled weights of a piece's outputs."""
+        known = self._weights.get(key)
+        if known is None:
+            known = measured(piece.call.weight, piece.call.bias, signed=piece.signed)
+            if known.size <= self.left:
+                self.left -= known.size
+                self._weights[key] = known
+        return known
+
+    def norms(self, key: object, weights: Weights, places: Tensor) -> Norms:
+        """The norms of the weights of the units at some places."""
+        known = self._norms.get(key)
+        if known is None:
+            known = norms_of(weights, places)
+            if known.size <= self.left:
+                self.left -= known.size
+                self._norms[key] = known
+        return known
+
+    def order(self, key: object, norms: Norms) -> Tensor:
+        """Outputs by falling norm, (S, U, I) int32."""
+        known = self._orders.get(key)
+        if known is None:
+            known = norms.norms.argsort(dim=2, descending=True).int()
+            if norms.size <= self.left:
+                self.left -= norms.size
+                self._orders[key] = known
+        return known
+
+    def compiles(self, shares: int, device: torch.device) -> bool:
+        """Whether to go on with compiled code, now that some more shares are to be searched."""
+        before, self.work = self.work, self.work + shares
+        if device.type != "cpu" or self.work < COMPILE_FROM:
+            return False
+        if not compiled.available() and before < WARN_FROM <= self.work:
+            warnings.warn(
+                "sensitivities: this is a long pass and Numba is not installed, so it runs "
+                "several times slower than it could; install prunella[fast].",
+                SpeedWarning,
+                stacklevel=2,
+            )
+        return compiled.available()
+
+
+def raised(
+    seen: Seen,
+    readers: Sequence[Reader],
+    prepared: Prepared,
+    *,
+    reduction: Reduction = "inner",
+) -> tuple[Tensor, ...]:
+    """The largest shares of each reader's units, those in this call included; (U,) float64 each.
+
+    Computed in float32 and, where it counts, float64, whatever the type of the model.
+
+    Args:
+        seen: What a consumer read and gave.
+        readers: Groups that it reads.
+        prepared: Kept from call to call.
+        reduction: "inner" or "entry", see `sensitivities`.
+    """
+    best = [reader.best for reader in readers]
+    call, results = seen.call, seen.results
+    if call.bias is not None and call.bias.ndim != 1:
+        call, results = replace(call, bias=None), None  # one for each row: no bias of a layer
+    parts = plain_calls(call)
+    blocks = _results_by_part(call, results, len(parts))
+    for part, block in zip(parts, blocks, strict=True):
+        reads = [_places(reader.units.to(call.inputs.device), part) for reader in readers]
+        job = _Job(
+            part=part,
+            results=block,
+            reads=tuple((number, *read) for number, read in enumerate(reads) if len(read[0])),
+            signed=seen.signed,
+            reduction=reduction,
+        )
+        if job.reads:
+            _raise(job, best, prepared)
+    return tuple(best)
+
+
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class _Job:
+    """One group of a call: `reads` has a reader's number, its units, and their places, each."""
+
+    part: PlainCall
+    results: Tensor | None
+    reads: tuple[tuple[int, Tensor, Tensor], ...]
+    signed: bool
+    reduction: Reduction
+
+
+def _raise(job: _Job, best: list[Tensor], prepared: Prepared) -> None:
+    units = max(len(read) for _, read, _ in job.reads)
+    call = as_convolution(job.part)
+    cut = pieces(call, job.results, units=units, signed=job.signed, memory=prepared.memory)
+    for piece in cut:
+        key = (call.name, job.part.first, job.part.number, piece.rows, job.signed)
+        weights = prepared.weights(key, piece)
+        sums = bounded_sums(piece, weights)
+        for number, read, places in job.reads:
+            norms = prepared.norms((*key, number), weights, places)
+            chosen = read.cpu()
+            known = best[number][chosen]
+            found = _search(
+                piece, weights, norms, sums, known.float(), prepared, job, (*key, number)
+            )
+            if len(found):
+                shares = largest_shares(
+                    piece, found, places, reduction=job.reduction, elements=prepared.elements
+                )
+                known = torch.maximum(known, shares)
+                best[number] = best[number].index_copy(0, chosen, known)
+
+
+def _search(
+    piece: Piece,
+    weights: Weights,
+    norms: Norms,
+    sums: Sums,
+    best: Tensor,
+    prepared: Prepared,
+    job: _Job,
+    key: object,
 ) -> Tensor:
-    """Largest relative contribution of each unit within this call; shape (U,), in [0, 1].
+    """The sums (K, 3) that must be evaluated; either way leads to the same bits."""
+    reduction = job.reduction
+    fast = prepared.compiles(sums.total.numel() * len(best), piece.call.inputs.device)
+    if fast and sums.smallest.numel() >= MANY:
+        order = prepared.order(key, norms)
+        return compiled.search(piece, weights, norms, sums, best, order, reduction=reduction)
+    device = piece.call.inputs.device
+    return Search(
+        piece,
+        weights,
+        norms,
+        sums,
+        best.to(device),
+        reduction=reduction,
+        elements=prepared.elements,
+    ).run()
 
-    Computed in float32 whatever the type of the model. Memory is bounded: samples are unfolded a
-    few at a time and products are formed block by block.
-    """
-    best = torch.zeros(len(units), device=call.inputs.device)
-    units = units.to(best.device)
-    for part in plain_calls(call):
-        read, places = _places(units, part)
-        for patches in _unfolded(part.call) if len(read) else ():
-            shares = _largest_shares(patches, places)
-            best[read] = torch.maximum(best[read], shares)
-    return best
+
+def _results_by_part(
+    call: Contraction, results: Tensor | None, parts: int
+) -> tuple[Tensor | None, ...]:
+    if results is None or results.dtype is not torch.float32:
+        return (None,) * parts
+    if call.spatial == 0:
+        return (results.detach().t().unsqueeze(0),)
+    return results.detach().chunk(parts, call.channel_axis)
 
 
 def _places(units: Tensor, part: PlainCall) -> tuple[Tensor, Tensor]:
@@ -74,83 +239,4 @@ def sums_per_sample(call: Contraction, samples: int) -> int:
     if call.spatial == 0:
         return 2 * call.weight.shape[1] * max(1, len(call.inputs) // samples)
     parts = [part.call for part in plain_calls(call)]
-    return sum(2 * part.weight.shape[0] * _positions(part) for part in parts)
-
-
-def _positions(call: Contraction) -> int:
-    return math.prod(
-        (size + 2 * pad - gap * (kernel - 1) - 1) // step + 1
-        for size, pad, gap, kernel, step in zip(
-            call.inputs.shape[2:],
-            call.padding,
-            call.dilation,
-            call.weight.shape[2:],
-            call.stride,
-            strict=True,
-        )
-    )
-
-
-def _unfolded(call: Contraction) -> list[_Patches]:
-    """The call as matrix products, cut along the samples so that each fits in memory."""
-    inputs = call.inputs.detach().float()
-    weight = call.weight.detach().float()
-    if call.spatial == 0:
-        matrix = _Patches(weight=weight.t().unsqueeze(2), inputs=inputs.t().unsqueeze(1))
-        return [matrix]
-    flat = weight.flatten(2)
-    taps = flat.shape[2]
-    per_sample = max(1, _positions(call) * taps * weight.shape[1])
-    chunk = max(1, _PATCH_ELEMENTS // per_sample)
-    return [_Patches(weight=flat, inputs=_columns(part, call)) for part in inputs.split(chunk)]
-
-
-def _columns(inputs: Tensor, call: Contraction) -> Tensor:
-    """What each kernel entry sees: (N, C, *spatial) -> (C, taps, N * positions)."""
-    seen = windows(inputs, call)
-    count = call.spatial
-    order = [1, *range(2 + count, 2 + 2 * count), 0, *range(2, 2 + count)]
-    moved = seen.permute(*order)
-    return moved.reshape(inputs.shape[1], math.prod(call.weight.shape[2:]), -1)
-
-
-def _largest_shares(patches: _Patches, units: Tensor) -> Tensor:
-    """Max over outputs, columns and signs of each unit's share; shape (U,)."""
-    weight, inputs = _signed(patches)
-    rows, channels, taps = weight.shape
-    columns = inputs.shape[2]
-    flat_weight = weight.reshape(rows, -1)
-    inverse = _inverse_sums(flat_weight, inputs.reshape(channels * taps, columns))
-    # One unit's taps: its k positions times the kernel.
-    by_unit = weight[:, units].permute(1, 0, 2, 3).reshape(len(units), rows, -1)
-    width = max(1, min(columns, _CACHE_ELEMENTS // rows))
-    height = max(1, _CACHE_ELEMENTS // (rows * width))
-    best = torch.zeros(len(units), device=weight.device)
-    for start in range(0, len(units), height):
-        block = slice(start, start + height)
-        seen = inputs[units[block]].reshape(len(by_unit[block]), -1, columns)
-        for first in range(0, columns, width):
-            part = slice(first, first + width)
-            products = torch.bmm(by_unit[block], seen[:, :, part])
-            products.mul_(inverse[:, part])
-            best[block] = torch.maximum(best[block], products.amax(dim=(1, 2)))
-    # Rounding may carry a lone channel's share a hair above 1.
-    return best.clamp_(max=1.0)
-
-
-def _signed(patches: _Patches) -> tuple[Tensor, Tensor]:
-    """Split signs so that every product is >= 0; rows are the sums z+, then z-."""
-    weight, inputs = patches.weight, patches.inputs
-    plus, minus = weight.clamp(min=0), (-weight).clamp(min=0)
-    if bool((inputs >= 0).all()):
-        return torch.cat([plus, minus]), inputs
-    upper = torch.cat([plus, minus], dim=2)
-    lower = torch.cat([minus, plus], dim=2)
-    signed = torch.cat([inputs.clamp(min=0), (-inputs).clamp(min=0)], dim=1)
-    return torch.cat([upper, lower]), signed
-
-
-def _inverse_sums(weight: Tensor, inputs: Tensor) -> Tensor:
-    """1 / z for each row and column, 0 where z = 0."""
-    sums = weight @ inputs
-    return torch.where(sums > 0, sums.reciprocal(), torch.zeros_like(sums))
+    return sum(2 * len(part.weight) * math.prod(output_positions(part)) for part in parts)

@@ -1,0 +1,48 @@
+"""How large the activations are that a unit's kernels see."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from prunella.sensitivity.pieces import Piece
+
+
+def activation_norms(piece: Piece, places: Tensor) -> Tensor:
+    """L2 norm of what each unit's kernels see, (n, U, P)."""
+    inputs, call = piece.call.inputs, piece.call
+    alone = places.shape[1] == 1 and set(call.weight.shape[2:]) == {1}
+    if alone:
+        wanted = places[:, 0] if _gaps(places, inputs) else slice(None)
+        where = (slice(None), wanted, *(slice(None, None, step) for step in call.stride))
+        seen = inputs[where]
+        return (seen.abs() if piece.signed else seen).flatten(2)
+    size = inputs.abs() if piece.signed else inputs
+    # A square may be too small for float32 where its root is not.
+    squares = _boxes(torch.addcmul(size * 1e-18, size, size), piece).flatten(2)
+    if _gaps(places, inputs):
+        squares = squares[:, places].sum(dim=2)
+    return squares.sqrt_()
+
+
+def _gaps(places: Tensor, inputs: Tensor) -> bool:
+    """Whether units are anything but the inputs one by one."""
+    if places.shape != (inputs.shape[1], 1):
+        return True
+    return not bool((places[:, 0] == torch.arange(len(places), device=places.device)).all())
+
+
+def _boxes(values: Tensor, piece: Piece) -> Tensor:
+    """Sum over the kernel at each output position, one axis after the other."""
+    call = piece.call
+    for axis, (count, taps) in enumerate(zip(piece.positions, call.weight.shape[2:], strict=True)):
+        step, gap, place = call.stride[axis], call.dilation[axis], 2 + axis
+        total = None
+        for tap in range(taps):
+            start = tap * gap
+            index = [slice(None)] * values.ndim
+            index[place] = slice(start, start + (count - 1) * step + 1, step)
+            part = values[tuple(index)]
+            total = part if total is None else total + part
+        values = total if total is not None else values
+    return values

@@ -1,0 +1,257 @@
+"""Every way to search against the definition, call by call."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from torch import nn
+from torch.nn import functional as F
+
+from prunella.ops import CallWatcher, StoredTensors, contraction_of
+from prunella.sensitivity import compiled, kernels, sweep
+from prunella.sensitivity.backlog import Seen
+from prunella.sensitivity.kernels import Prepared, Reader, raised
+from prunella.sensitivity.reference import reference_sensitivities
+
+# Without Numba the loops run as they are: slow, and the same.
+WAYS = ("torch", "compiled" if compiled.available() else "loops")
+
+
+class Catcher(CallWatcher):
+    def __init__(self, layer):
+        super().__init__()
+        self.stored = StoredTensors(layer)
+
+    def answer(self, func, args, kwargs):
+        result = func(*args, **kwargs)
+        call = contraction_of(func, args, self.stored)
+        if call is not None:
+            self.caught = call, result
+        return result
+
+
+def caught(layer, x):
+    with torch.no_grad(), Catcher(layer) as catcher:
+        layer(x)
+    call, result = catcher.caught
+    return Seen(call=call, results=result, signed=bool(call.inputs.min() < 0))
+
+
+@pytest.fixture(params=WAYS)
+def way(request, monkeypatch):
+    return take(request.param, monkeypatch)
+
+
+def take(name, monkeypatch):
+    if name == "torch":
+        monkeypatch.setattr(compiled, "available", lambda: False)
+    else:
+        monkeypatch.setattr(kernels, "COMPILE_FROM", 0)
+        monkeypatch.setattr(kernels, "MANY", 0)
+        monkeypatch.setattr(compiled, "available", lambda: True)
+    if name == "loops":
+        monkeypatch.setattr(compiled, "_compiled", lambda: np.errstate(over="ignore")(sweep.sweep))
+    return name
+
+
+def scores(seen, units, *, memory=1 << 28, reduction="inner", best=None):
+    known = torch.zeros(len(units), dtype=torch.float64) if best is None else best
+    reader = Reader(units=units, best=known)
+    (found,) = raised(seen, [reader], Prepared(memory), reduction=reduction)
+    return found
+
+
+def each(count):
+    return torch.arange(count)[:, None]
+
+
+def close(found, expected):
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-12)
+
+
+def inputs(shape, kind):
+    """Activations as different functions leave them."""
+    x = torch.randn(shape)
+    kinds = {
+        "relu": torch.relu, "gelu": F.gelu, "silu": F.silu, "tanh": torch.tanh,
+        "sparse": lambda t: torch.relu(t - 1.5), "abs": torch.abs,
+        "tiny": lambda t: torch.relu(t) * 1e-12, "wide": lambda t: torch.relu(t) * 10 ** (4 * t),
+    }  # fmt: skip
+    return kinds[kind](x)
+
+
+KINDS = st.sampled_from(["relu", "gelu", "silu", "tanh", "sparse", "abs", "tiny", "wide"])
+common = settings(
+    max_examples=30,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+)
+
+
+@common
+@given(
+    groups=st.integers(1, 3),
+    width=st.integers(1, 4),
+    outputs=st.integers(1, 3),
+    kernel=st.tuples(st.integers(1, 3), st.integers(1, 3)),
+    stride=st.integers(1, 3),
+    padding=st.integers(0, 2),
+    dilation=st.integers(1, 2),
+    bias=st.booleans(),
+    results=st.booleans(),
+    kind=KINDS,
+    reduction=st.sampled_from(["inner", "entry"]),
+    dtype=st.sampled_from([torch.float32, torch.bfloat16, torch.float64]),
+    seed=st.integers(0, 10_000),
+)
+def test_convolution(
+    way, groups, width, outputs, kernel, stride, padding, dilation, bias, results, kind,
+    reduction, dtype, seed,
+):  # fmt: skip
+    torch.manual_seed(seed)
+    layer = nn.Conv2d(
+        groups * width, groups * outputs, kernel, stride=stride, padding=padding,
+        dilation=dilation, groups=groups, bias=bias,
+    ).to(dtype)  # fmt: skip
+    seen = caught(layer, inputs((2, groups * width, 6, 7), kind).to(dtype))
+    if not results:
+        seen = replace(seen, results=None)
+    expected = reference_sensitivities(seen.call, each(groups * width), reduction=reduction)
+    close(scores(seen, each(groups * width), reduction=reduction), expected)
+
+
+@common
+@given(
+    transposed=st.booleans(),
+    dims=st.integers(1, 3),
+    stride=st.integers(1, 2),
+    padding=st.integers(0, 2),
+    kind=KINDS,
+    seed=st.integers(0, 10_000),
+)
+def test_other_numbers_of_axes(way, transposed, dims, stride, padding, kind, seed):
+    names = "ConvTranspose" if transposed else "Conv"
+    layer = getattr(nn, f"{names}{dims}d")(4, 3, 3, stride=stride, padding=padding)
+    torch.manual_seed(seed)
+    seen = caught(layer, inputs((2, 4) + (5,) * dims, kind))
+    close(scores(seen, each(4)), reference_sensitivities(seen.call, each(4)))
+
+
+@common
+@given(
+    features=st.integers(1, 12),
+    outputs=st.integers(1, 6),
+    rows=st.integers(1, 9),
+    k=st.integers(1, 3),
+    kind=KINDS,
+    seed=st.integers(0, 10_000),
+)
+def test_matrix_product_with_units_of_several_inputs(way, features, outputs, rows, k, kind, seed):
+    torch.manual_seed(seed)
+    seen = caught(nn.Linear(features * k + 1, outputs), inputs((rows, features * k + 1), kind))
+    units = torch.randperm(features * k + 1)[: features * k].view(features, k)
+    for reduction in ("inner", "entry"):
+        expected = reference_sensitivities(seen.call, units, reduction=reduction)
+        close(scores(seen, units, reduction=reduction), expected)
+
+
+@common
+@given(seed=st.integers(0, 10_000), size=st.integers(9, 20), signed=st.booleans())
+def test_one_row_of_one_sample_fits_the_least_memory_as_well(way, seed, size, signed):
+    torch.manual_seed(seed)
+    layer = nn.Conv2d(3, 5, 3, padding=1, stride=2)
+    seen = caught(layer, inputs((3, 3, size, size), "tanh" if signed else "relu"))
+    whole = scores(seen, each(3))
+    # Outputs, samples and lines are cut.
+    assert torch.equal(whole, scores(seen, each(3), memory=3 * 64 * 27 * 2))
+    close(whole, reference_sensitivities(seen.call, each(3)))
+
+
+def test_all_ways_give_the_same_bits(monkeypatch):
+    torch.manual_seed(3)
+    layer = nn.Conv2d(24, 32, 3, padding=1)
+    blocks = [caught(layer, F.silu(torch.randn(8, 24, 9, 9))) for _ in range(4)]
+    found = []
+    for name in WAYS:
+        with monkeypatch.context() as patch:
+            take(name, patch)
+            best = torch.zeros(24, dtype=torch.float64)
+            for block in blocks:
+                best = scores(block, each(24), best=best)
+            found.append(best)
+    assert torch.equal(found[0], found[1])
+    together = replace(
+        blocks[0],
+        call=replace(blocks[0].call, inputs=torch.cat([b.call.inputs for b in blocks])),
+        results=torch.cat([b.results for b in blocks]),
+    )
+    assert torch.equal(found[0], scores(together, each(24)))
+
+
+def test_most_shares_are_never_evaluated(way, monkeypatch):
+    torch.manual_seed(0)
+    layer = nn.Conv2d(32, 32, 3, padding=1, bias=False)
+    blocks = [caught(layer, torch.relu(torch.randn(8, 32, 12, 12))) for _ in range(3)]
+    counts = []
+    evaluate = kernels.largest_shares
+
+    def counting(piece, sums, *args, **kwargs):
+        counts.append(len(sums))
+        return evaluate(piece, sums, *args, **kwargs)
+
+    monkeypatch.setattr(kernels, "largest_shares", counting)
+    best = torch.zeros(32, dtype=torch.float64)
+    for block in blocks:
+        best = scores(block, each(32), best=best)
+    assert sum(counts) < 0.01 * 3 * 8 * 32 * 144
+
+
+def test_dead_inputs_and_dead_outputs(way):
+    layer = nn.Conv2d(6, 4, 3, padding=1)
+    with torch.no_grad():
+        layer.weight[1] = 0
+        layer.weight[2].abs_()
+        layer.weight[3].abs_().neg_()
+    x = torch.relu(torch.randn(2, 6, 5, 5))
+    x[:, 2] = 0
+    x[0, :, :3] = 0
+    seen = caught(layer, x)
+    found = scores(seen, each(6))
+    assert found[2] == 0
+    close(found, reference_sensitivities(seen.call, each(6)))
+
+
+def test_strong_cancellation_and_large_bias(way):
+    torch.manual_seed(0)
+    layer = nn.Linear(40, 6)
+    with torch.no_grad():
+        layer.weight[:, 1:].clamp_(min=0)
+        layer.weight[:, 0] = -1e-7
+        layer.bias += 1e4
+    seen = caught(layer, torch.rand(30, 40) + 0.1)
+    close(scores(seen, each(40)), reference_sensitivities(seen.call, each(40)))
+
+
+def test_a_long_pass_without_numba_says_so(monkeypatch):
+    monkeypatch.setattr(compiled, "available", lambda: False)
+    monkeypatch.setattr(kernels, "COMPILE_FROM", 10)
+    monkeypatch.setattr(kernels, "WARN_FROM", 100)
+    prepared = Prepared(1 << 20)
+    assert not prepared.compiles(90, torch.device("cpu"))
+    with pytest.warns(kernels.SpeedWarning, match=r"install prunella\[fast\]"):
+        assert not prepared.compiles(90, torch.device("cpu"))
+    assert not prepared.compiles(90, torch.device("cpu"))
+
+
+def test_short_passes_are_not_compiled(monkeypatch):
+    monkeypatch.setattr(compiled, "available", lambda: True)
+    prepared = Prepared(1 << 20)
+    cpu = torch.device("cpu")
+    assert not prepared.compiles(kernels.COMPILE_FROM - 1, cpu)
+    assert prepared.compiles(1, cpu)
+    assert not prepared.compiles(1, torch.device("meta"))
