@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from prunella.core.errors import InputError
-from prunella.core.positions import removed_positions, shape_without
+from prunella.core.positions import complement, reading_factors, removed_positions, shape_without
 from prunella.core.samples import SampleIds
 from prunella.core.types import ChannelGraph
 from prunella.plans import Plan
@@ -52,6 +52,7 @@ def compose(first: Plan, second: Plan) -> Plan:
 
     `compose(first, second).apply(model)` equals `second.apply(first.apply(model))`. With it a
     network that was pruned in several steps is one file that loads onto the original architecture.
+    Where both plans scale what reads a unit, the factors are multiplied.
 
     Args:
         first: For the original network.
@@ -62,8 +63,9 @@ def compose(first: Plan, second: Plan) -> Plan:
         the second plan's was a share of a smaller network, and has the seed of the second.
 
     Raises:
-        InputError: the second plan is not for the network that the first gives, or removes what
-            the first one's graph does not let go by itself; names tensor and positions.
+        InputError: the second plan is not for the network that the first gives, or removes or
+            scales what the first one's graph does not let change by itself; names tensor and
+            positions.
     """
     removed = removed_positions(first.graph, first.kept)
     _check_follows(second.graph, first.graph, removed)
@@ -84,7 +86,52 @@ def compose(first: Plan, second: Plan) -> Plan:
         method=", then ".join(methods),
         seed=second.seed,
         samples=SampleIds.union([first.samples, second.samples]),
+        scales=_scales(first, second, removed, kept),
     )
+
+
+def _scales(
+    first: Plan,
+    second: Plan,
+    removed: Mapping[str, Mapping[int, Tensor]],
+    kept: Mapping[str, Tensor],
+) -> dict[str, Tensor]:
+    """Scales on the first one's graph that multiply as the two plans in a row do."""
+    wanted = reading_factors(first.graph, first.kept, first.scales)
+    for name, axes in reading_factors(second.graph, second.kept, second.scales).items():
+        for axis, later in axes.items():
+            gone = removed.get(name, {}).get(axis, torch.zeros(0, dtype=torch.long))
+            whole = torch.ones(len(gone) + len(later), dtype=torch.float64)
+            factors = wanted.setdefault(name, {}).setdefault(axis, whole)
+            factors[complement(gone, len(factors))] *= later
+    scales = {}
+    for group in first.graph.prunable:
+        for member in group.members:
+            found = wanted.get(member.tensor, {}).get(member.axis)
+            if member.role == "consumer" and found is not None:
+                scales[group.name] = found[member.indices[kept[group.name], 0]]
+    scales = {name: values for name, values in scales.items() if not bool((values == 1).all())}
+    _check_scales(first.graph, kept, wanted=wanted, scales=scales)
+    return scales
+
+
+def _check_scales(
+    graph: ChannelGraph,
+    kept: Mapping[str, Tensor],
+    *,
+    wanted: Mapping[str, Mapping[int, Tensor]],
+    scales: Mapping[str, Tensor],
+) -> None:
+    """Raise InputError unless scales of whole units multiply what stays as is wanted."""
+    reached = reading_factors(graph, kept, scales)
+    removed = removed_positions(graph, kept)
+    for name, axes in wanted.items():
+        for axis, factors in axes.items():
+            found = reached.get(name, {}).get(axis, torch.ones_like(factors))
+            differs = found != factors
+            differs[removed.get(name, {}).get(axis, torch.zeros(0, dtype=torch.long))] = False
+            if differs.any():
+                raise _no_plan(graph, name, axis, differs)
 
 
 def _check_follows(
@@ -139,6 +186,7 @@ def _no_plan(graph: ChannelGraph, name: str, axis: int, positions: Tensor) -> In
     listed = ", ".join(map(str, places[:5])) + (", ..." if len(places) > 5 else "")
     return InputError(
         f"the two plans together are no plan for the original {graph.model_type}: the second parts "
-        "what goes together there, or removes what must stay there; the first place is axis "
-        f"{axis} of {name!r}, positions {listed}. Keep both plans, and apply one after the other."
+        "what goes together there, or removes or scales what must stay there; the first place is "
+        f"axis {axis} of {name!r}, positions {listed}. Keep both plans, and apply one after the "
+        "other."
     )

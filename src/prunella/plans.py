@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import final
 
 import torch
 from torch import Tensor, nn
 
 from prunella.allocate import CostModel
-from prunella.core.budgets import Budget
+from prunella.core.budgets import Budget, Latency
 from prunella.core.errors import InputError
+from prunella.core.results import RunTimes
 from prunella.core.samples import SampleIds
 from prunella.core.types import ChannelGraph, ChannelGroup, ChannelScores, Cost
 from prunella.graph.labelled_run import require_prunable
-from prunella.select import method as method_named
-from prunella.surgery import verified_cut
+from prunella.methods import fitting_scores
+from prunella.methods import method as method_named
+from prunella.surgery import scaled, verified_cut
 
 
 @final
@@ -33,38 +35,60 @@ class Plan:
         method: Name of the method; "by hand" for a plan by hand.
         seed: Seed of the method's random draws.
         samples: The samples that informed the plan; a certificate must not use them.
+        latency: Run times beside the original's, measured while planning for a `Latency` budget.
+        scales: For groups whose units were drawn, by what the weights that read each kept unit are
+            multiplied: float64, in the order of `kept`.
     """
 
     graph: ChannelGraph
     kept: Mapping[str, Tensor]  # group name -> (kept,) int64
-    requested: Budget | None
+    requested: Budget | Latency | None
     original: Cost
     achieved: Cost
     method: str
     seed: int
     samples: SampleIds
+    latency: RunTimes | None = None
+    scales: Mapping[str, Tensor] = field(default_factory=dict)
 
     @staticmethod
     def from_kept(
         graph: ChannelGraph,
         kept: Mapping[str, Tensor | list[int]],
         *,
-        requested: Budget | None = None,
+        requested: Budget | Latency | None = None,
         method: str = "by hand",
         seed: int = 0,
         samples: SampleIds | None = None,
+        latency: RunTimes | None = None,
+        scales: Mapping[str, Tensor | list[float]] | None = None,
     ) -> Plan:
         """A plan from the units to keep; groups that are not named stay whole.
 
+        Args:
+            graph: From `trace`.
+            kept: Units to keep by group name, in any order.
+            requested: The budget that they meet.
+            method: What chose them.
+            seed: Seed of the method's random draws.
+            samples: The samples that informed the choice.
+            scales: By what the weights that read a unit are multiplied, by group name: a positive
+                number for each kept unit, in the order of `kept`.
+
         Raises:
             InputError: an unknown or frozen group, units that are missing, repeated or out of
-                range, or unequal numbers in groups that keep equal ones.
+                range, unequal numbers in groups that keep equal ones, or scales that are not one
+                positive number for each kept unit.
         """
         require_prunable(graph)
         checked = {group.name: torch.arange(group.size) for group in graph.prunable}
         for name, units in kept.items():
             checked[name] = _checked_units(graph, name, units)
         _check_balance(graph, checked)
+        factors = {
+            name: _checked_scales(name, values, checked, kept)
+            for name, values in (scales or {}).items()
+        }
         model = CostModel(graph)
         return Plan(
             graph=graph,
@@ -75,13 +99,15 @@ class Plan:
             method=method,
             seed=seed,
             samples=samples or SampleIds.none(),
+            latency=latency,
+            scales=factors,
         )
 
     def apply(self, model: nn.Module) -> nn.Module:
         """A new, physically smaller model; `model` is untouched.
 
-        The result is compared with the original whose removed channels are masked; see
-        `prunella.surgery.verified_cut`.
+        The result is compared with the original whose removed channels are masked, and in which
+        drawn channels are scaled as in the result; see `prunella.surgery.verified_cut`.
 
         Raises:
             InputError: `model` is of another architecture; names the first difference.
@@ -91,6 +117,8 @@ class Plan:
 
     def apply_verified(self, model: nn.Module) -> tuple[nn.Module, float]:
         """As `apply`, and the largest relative difference from the masked original."""
+        if self.scales:
+            model = scaled(model, self.graph, self.kept, self.scales)
         return verified_cut(model, self.graph, self.kept)
 
     def __str__(self) -> str:
@@ -99,15 +127,25 @@ class Plan:
             f"plan by {self.method}: {100 * params:.1f} % of the parameters, "
             f"{100 * macs:.1f} % of the multiply-adds"
         ]
+        if self.latency is not None:
+            before, after = 1e3 * self.latency.before[1], 1e3 * self.latency.after[1]
+            lines.append(
+                f"  {100 / self.latency.speedup:.1f} % of the run time with a batch of "
+                f"{self.latency.batch} ({after:.3g} of {before:.3g} ms)"
+            )
         width = max(len(group.name) for group in self.graph.groups)
         for group in self.graph.groups:
             stays = len(self.kept[group.name]) if group.prunable else group.size
-            note = f"  frozen: {group.reason}" if group.reason else ""
+            note = f"  frozen: {group.reason}" if group.reason else self._scale_words(group.name)
             lines.append(f"  {group.name:<{width}}  {stays:>5} of {group.size:<5}{note}")
         return "\n".join(lines)
 
+    def _scale_words(self, name: str) -> str:
+        found = self.scales.get(name)
+        return "" if found is None else f"  scaled {found.min():.3g} to {found.max():.3g}"
 
-def make_plan(
+
+def plan_for_cost(
     graph: ChannelGraph,
     scores: ChannelScores | None,
     budget: Budget,
@@ -116,36 +154,32 @@ def make_plan(
     multiple: int = 1,
     seed: int = 0,
 ) -> Plan:
-    """Choose which units to keep so that the budget is met.
+    """Choose which units to keep so that a cost known from the graph is met.
 
-    Args:
-        graph: From `trace`.
-        scores: From `sensitivities`; may be None for methods that use none ("random").
-        budget: `Params(0.4)` keeps at most 40 % of the parameters, `Flops(0.5)` at most half of
-            the multiply-adds.
-        method: A registered name: "pfp", "filter-norm", "random".
-        multiple: Keep multiples of this many channels (or all of a group); 8 suits CPUs.
-        seed: For methods that draw at random.
-
-    Raises:
-        BudgetError: the budget cannot be met; names the smallest reachable value.
-        GraphError: nothing can be pruned; gives the reason for each group.
-        InputError: unknown method, or scores that do not belong to the graph.
+    For the arguments and errors see `prunella.planning.make_plan`.
     """
     require_prunable(graph)
     if not isinstance(budget, Budget):
         raise InputError(
             f"the budget is {budget!r}; expected for instance Params(0.4) to keep 40 % of the "
-            "parameters, or Flops(0.5) to keep half of the multiply-adds."
+            "parameters, Flops(0.5) to keep half of the multiply-adds, or Latency(0.6) to run in "
+            "60 % of the time."
         )
     if multiple < 1:
         raise InputError(f"multiple must be at least 1, got {multiple}.")
     chosen = method_named(method)
     generator = torch.Generator().manual_seed(seed)
-    selection = chosen.select(graph, scores, budget, multiple=multiple, generator=generator)
-    used = scores.samples if scores is not None and chosen.uses_scores else SampleIds.none()
+    known = fitting_scores(chosen, graph, scores)
+    selection = chosen.select(graph, known, budget, multiple=multiple, generator=generator)
+    used = known.samples if known is not None else SampleIds.none()
     return Plan.from_kept(
-        graph, selection.kept, requested=budget, method=method, seed=seed, samples=used
+        graph,
+        selection.kept,
+        requested=budget,
+        method=method,
+        seed=seed,
+        samples=used,
+        scales=selection.scales,
     )
 
 
@@ -159,6 +193,29 @@ def _check_balance(graph: ChannelGraph, kept: Mapping[str, Tensor]) -> None:
                 f"equal numbers of units, got {len(kept[other.name])} and "
                 f"{len(kept[group.name])}."
             )
+
+
+def _checked_scales(
+    name: str,
+    scales: Tensor | list[float],
+    checked: Mapping[str, Tensor],
+    given: Mapping[str, Tensor | list[int]],
+) -> Tensor:
+    """Scales as float64 in the order of the checked units, which are sorted."""
+    if name not in checked:
+        raise InputError(
+            f"there are scales for {name!r}, which is no prunable group; prunable groups: "
+            f"{', '.join(checked)}."
+        )
+    units = checked[name]
+    values = torch.as_tensor(scales, dtype=torch.float64).cpu()
+    if values.shape != units.shape or not bool((values.isfinite() & (values > 0)).all()):
+        raise InputError(
+            f"group {name!r}: scales must be one finite number above 0 for each of the "
+            f"{len(units)} units that stay, got {values.numel()} numbers"
+            f"{f' from {values.min():.3g} to {values.max():.3g}' if values.numel() else ''}."
+        )
+    return values[torch.as_tensor(given[name]).cpu().argsort()] if name in given else values
 
 
 def _checked_units(graph: ChannelGraph, name: str, units: Tensor | list[int]) -> Tensor:

@@ -10,8 +10,8 @@ from __future__ import annotations
 import fnmatch
 import logging
 import traceback
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -22,7 +22,15 @@ from prunella.core.errors import InputError
 from prunella.core.inputs import Inputs, tensors_in
 from prunella.core.modes import full_precision
 from prunella.core.types import ChannelGraph, ChannelGroup
-from prunella.graph import Run, trace_and_run, with_equal_layers
+from prunella.graph import (
+    Candidate,
+    MoveWatcher,
+    Run,
+    candidates,
+    trace_and_run,
+    with_equal_layers,
+    with_widths,
+)
 from prunella.ops import Stand, evaluation_copy, standing
 from prunella.surgery import cut, with_own_attention
 
@@ -152,10 +160,18 @@ class _Failure:
 
 def _tried(graph: ChannelGraph, model: nn.Module, inputs: Inputs, run: Run) -> ChannelGraph:
     trial = _Trial(model, inputs, run)
+    tried = False
     while graph.prunable:
         failure = trial.failure(graph)
         if failure is None:
             break
+        if not tried:
+            tried = True
+            found = candidates(run.labels, graph.groups, model)
+            changed = _with_numbers_in_step(graph, trial, found)
+            if changed is not graph:
+                graph = changed
+                continue
         fails = trial.fails(graph)
         suspects = _in_module(graph, failure.module)
         culprits = [name for name in suspects if fails([name])] or suspects
@@ -166,11 +182,33 @@ def _tried(graph: ChannelGraph, model: nn.Module, inputs: Inputs, run: Run) -> C
     return graph
 
 
+def _with_numbers_in_step(
+    graph: ChannelGraph, trial: _Trial, found: Sequence[Candidate]
+) -> ChannelGraph:
+    """The graph that changes a number in the modules where the code runs if, and only if, it does.
+
+    The first set of attributes that lets all modules of its kind run is taken.
+    """
+    for candidate in found:
+        names = _with_linked(graph, candidate.widths)
+        if names and trial.fails(graph)(names):
+            changed = with_widths(graph, candidate)
+            graph = graph if trial.fails(changed)(names) else changed
+    return graph
+
+
+def _with_linked(graph: ChannelGraph, names: Iterable[str]) -> list[str]:
+    """The prunable groups of these names, and those that must stay equal to one of them."""
+    own = [group for group in graph.prunable if group.name in names]
+    linked = {group.balance for group in own} - {""}
+    return [g.name for g in graph.prunable if g in own or g.balance in linked]
+
+
 class _Trial:
     """Cuts about half of each prunable group out of a copy and runs it."""
 
     def __init__(self, model: nn.Module, inputs: Inputs, run: Run) -> None:
-        self.tensors = run.tensors
+        self.tensors, self.run = run.tensors, run
         # Not the copy that was run: what a run leaves behind, a cache say, has the old shapes.
         self.model, self.inputs = evaluation_copy(model, inputs, tensors=run.tensors)
         self.kinds = {name: type(module) for name, module in model.named_modules()}
@@ -179,22 +217,34 @@ class _Trial:
 
     def failure(self, graph: ChannelGraph) -> _Failure | None:
         """What went wrong, or None if the outputs have the shapes of the original's."""
+        shaped = any(_is_shaped(group) for group in graph.prunable)
         # An odd number: what fits half of an axis may fit nothing else.
         failure = self._failure(graph, lambda size: size * 5 // 8 | 1)
-        if failure is None and any(_is_shaped(group) for group in graph.prunable):
-            failure = self._failure(graph, lambda size: max(1, size - 1))
+        if failure is None and shaped:
+            failure = self._failure(graph, lambda size: max(1, size - 1), watched=True)
         return failure
 
-    def _failure(self, graph: ChannelGraph, stay: Callable[[int], int]) -> _Failure | None:
+    def _failure(
+        self, graph: ChannelGraph, stay: Callable[[int], int], *, watched: bool = False
+    ) -> _Failure | None:
         kept = {g.name: torch.arange(stay(g.size)) for g in graph.prunable}
         small = cut(self.model, graph, kept)
+        # Where the path depends on values, so do the calls.
+        watcher = MoveWatcher(small) if watched and self.tensors is not Stand.REAL else None
         try:
             with _failures_unlogged():
-                shapes = self._run(small)
+                shapes = self._run(small, watcher)
         except Exception as error:  # the model's own code may raise anything
             return _blame(error, small)
         if shapes != self.expected:
             return _Failure(module="", words="the outputs would have other shapes")
+        found = watcher and self.run.moves.misfit(
+            graph, kept, self.run.labels, small, watcher.found
+        )
+        if found:
+            module, where = found
+            words = f"a size written in the code of {where} fits a cut by chance only"
+            return _Failure(module=module, words=words)
         return None
 
     def fails(self, graph: ChannelGraph) -> Callable[[list[str]], bool]:
@@ -206,8 +256,9 @@ class _Trial:
 
         return alone
 
-    def _run(self, model: nn.Module) -> list[torch.Size]:
-        with torch.no_grad(), full_precision(self.device), standing(self.tensors):
+    def _run(self, model: nn.Module, watcher: MoveWatcher | None) -> list[torch.Size]:
+        watching = watcher or nullcontext()
+        with torch.no_grad(), full_precision(self.device), standing(self.tensors), watching:
             return self._shapes(model(*self.inputs.args, **self.inputs.kwargs))
 
     def _shapes(self, outputs: object) -> list[torch.Size]:

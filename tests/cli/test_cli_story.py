@@ -138,7 +138,7 @@ def test_without_out_a_new_directory_is_named_after_the_command(asked, prunella)
     assert said.out.splitlines()[0] == f"{directory}/pruned.safetensors"
 
 
-@pytest.mark.parametrize("method", ["filter-norm", "random"])
+@pytest.mark.parametrize("method", ["filter-norm", "random", "taylor", "pfp-random"])
 def test_other_methods(asked, prunella, method):
     assert prunella(*asked, "--method", method, "--out", "run").code == 0
     report = json.loads(Path("run/report.json").read_text())

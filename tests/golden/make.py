@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -16,7 +17,7 @@ from torch import nn
 
 import prunella
 from prunella.core import results
-from prunella.core.results import Accuracies, Latency, LayerReport, Report
+from prunella.core.results import Accuracies, LayerReport, Report, RunTimes
 from prunella.files import plans
 from prunella.files.models import FORMAT_VERSION
 from prunella.report import load, to_json
@@ -90,7 +91,7 @@ def report(plan: prunella.Plan, certificate: prunella.Certificate) -> Report:
         ),
         accuracy=Accuracies(original=0.75, after_cut=0.5, after_retrain=0.625, samples=8),
         latency=(
-            Latency(batch=1, runs=9, before=(0.3, 0.5, 0.75), after=(0.2, 0.25, 0.5), speedup=2.0),
+            RunTimes(batch=1, runs=9, before=(0.3, 0.5, 0.75), after=(0.2, 0.25, 0.5), speedup=2.0),
         ),
         certificate=certificate,
         training={"epoch": (1.0, 2.0), "loss": (0.5, float("inf"))},
@@ -123,7 +124,9 @@ def main() -> None:
     graph = prunella.trace(model, torch.zeros(1, 2, 4, 4))
     calibration = [torch.cos(inputs() + turn) for turn in range(2)]
     scores = prunella.sensitivities(model, graph, calibration)
-    plan = prunella.plan(graph, scores, prunella.Params(0.6), seed=3)
+    plan = prunella.plan(graph, scores, prunella.Params(0.6), "pfp-random", seed=3)
+    times = RunTimes(batch=2, runs=5, before=(0.3, 0.5, 0.6), after=(0.1, 0.2, 0.3), speedup=2.5)
+    plan = replace(plan, latency=times)
     small = plan.apply(model).eval()
     with torch.no_grad():
         small.last.bias.add_(0.25)  # as after training
@@ -141,6 +144,7 @@ def main() -> None:
         "samples": plan.samples.count,
         "samples_digest": plan.samples.digest,
         "kept": {name: units.tolist() for name, units in plan.kept.items()},
+        "scales": {name: values.tolist() for name, values in plan.scales.items()},
         "frozen": {group.name: group.reason for group in graph.groups if not group.prunable},
         "original": [plan.original.params, plan.original.macs, plan.original.bytes],
         "achieved": [plan.achieved.params, plan.achieved.macs, plan.achieved.bytes],

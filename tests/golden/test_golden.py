@@ -71,6 +71,8 @@ def test_network(make, folder, expected):
 def test_plan(make, folder, expected):
     plan = load_plan(folder / "pruned.safetensors")
     assert {name: units.tolist() for name, units in plan.kept.items()} == expected["kept"]
+    scales = {name: values.tolist() for name, values in plan.scales.items()}
+    assert scales == expected.get("scales", {})
     frozen = {group.name: group.reason for group in plan.graph.groups if not group.prunable}
     assert frozen == expected["frozen"]
     for cost, numbers in ((plan.original, "original"), (plan.achieved, "achieved")):

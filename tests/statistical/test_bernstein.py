@@ -8,7 +8,18 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from prunella.sampling import epsilon, expected_unique, probabilities, sample_complexity
+from prunella.sampling import (
+    draw_multinomial,
+    draw_systematic,
+    draw_unique,
+    epsilon,
+    expected_unique,
+    inclusion,
+    probabilities,
+    reweighting,
+    sample_complexity,
+    split,
+)
 
 REPEATS = 10_000
 Array = NDArray[np.float64]
@@ -99,6 +110,75 @@ def test_estimates_are_unbiased_and_unique_channels_as_expected(name: str, draws
     unique = (counts > 0).sum(1)
     gap = abs(unique.mean() - expected_unique(p, draws))
     assert gap <= 4 * unique.std(ddof=1) / math.sqrt(REPEATS) + 1e-9
+
+
+@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("delta", [0.01, 0.2])
+def test_draws_until_one_channel_too_many_keep_the_error_as_well(name: str, delta: float) -> None:
+    """Theorem 1a: whatever ends the draws, few of those that went on for m and more are off."""
+    (contributions, scores), constant = CASES[name]
+    sums = contributions.sum(1)
+    p = probabilities(scores)
+    for unique in (len(p) // 2, len(p) - 1):
+        counts = until_one_too_many(p, unique)
+        made = counts.sum(1)
+        errors = np.abs(reweighting(counts, np.tile(p, (REPEATS, 1))) @ contributions.T - sums)
+        # The promise is for one m that is chosen beforehand; here some that matter.
+        for least in np.quantile(made, [0.0, 0.25, 0.5]):
+            eps = epsilon(least, scores.sum(), len(sums), delta, constant)
+            off = (errors > eps * sums * (1 + 1e-12)).any(1)
+            assert not too_many(off & (made >= least), delta)
+
+
+@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("share", [0.2, 0.5, 0.9])
+def test_draws_until_one_channel_too_many_are_unbiased(name: str, share: float) -> None:
+    (contributions, scores), _ = CASES[name]
+    p = probabilities(scores)
+    counts = until_one_too_many(p, max(1, int(share * len(p))))
+    estimates = reweighting(counts, np.tile(p, (REPEATS, 1))) @ contributions.T
+    error = estimates.std(0, ddof=1) / math.sqrt(REPEATS)
+    assert np.all(np.abs(estimates.mean(0) - contributions.sum(1)) <= 4.5 * error + 1e-9)
+
+
+@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("count", [1, 5])
+def test_systematic_draws_are_unbiased_and_vary_less(name: str, count: int) -> None:
+    (contributions, scores), _ = CASES[name]
+    chances = inclusion(scores, count)
+    many = np.tile(chances / count, (REPEATS, 1))
+    drawn = draw_systematic(many, count, generator=np.random.default_rng(1))
+    assert np.all((drawn > 0).sum(1) == count)
+    estimates = (drawn / chances) @ contributions.T
+    error = estimates.std(0, ddof=1) / math.sqrt(REPEATS)
+    assert np.all(np.abs(estimates.mean(0) - contributions.sum(1)) <= 4.5 * error + 1e-9)
+    independent = draw_multinomial(many, count, generator=np.random.default_rng(2))
+    apart = (independent / chances) @ contributions.T
+    assert estimates.var(0).mean() <= apart.var(0).mean() * (1 + 1e-2)
+
+
+@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("draws", [10, 200, 2000])
+@pytest.mark.parametrize("delta", [0.01, 0.2])
+def test_hybrid_draws_keep_their_error(name: str, draws: int, delta: float) -> None:
+    """The corollary on certain channels: the bound of the rest, relative to the whole sum."""
+    (contributions, scores), constant = CASES[name]
+    found = split(scores, draws, len(contributions), delta, constant)
+    rest = np.argsort(-scores, kind="stable")[found.certain :]
+    if found.eps == 0:
+        assert len(rest) == 0
+        return
+    p = probabilities(scores[rest])
+    made = draws - found.certain
+    counts = draw_multinomial(np.tile(p, (REPEATS, 1)), made, generator=np.random.default_rng(3))
+    estimates = (counts / (made * p)) @ contributions[:, rest].T
+    off = np.abs(estimates - contributions[:, rest].sum(1)) > found.eps * contributions.sum(1)
+    assert not too_many(off.any(1), delta)
+
+
+def until_one_too_many(p: Array, unique: int) -> Array:
+    generator = np.random.default_rng(unique)
+    return np.array([draw_unique(p, unique, generator=generator) for _ in range(REPEATS)])
 
 
 def test_relative_errors_of_layers_add_up_as_the_theory_page_says() -> None:

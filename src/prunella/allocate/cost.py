@@ -26,14 +26,19 @@ class CostModel:
         tensors = graph.tensors
         self._other_macs = graph.other_macs
         self._sizes = {group.name: group.size for group in graph.prunable}
-        self._each = [group.product_macs // group.size for group in graph.prunable]
+        each = [group.product_macs // group.size for group in graph.prunable]
+        self._each = np.array(each, dtype=np.int64)
         # One row for each tensor, filled up with axes of length 1.
         depth = max((len(tensor.shape) for tensor in tensors), default=0)
         shapes = [(*tensor.shape, *[1] * (depth - len(tensor.shape))) for tensor in tensors]
         self._lengths = np.array(shapes, dtype=np.int64).reshape(len(tensors), depth)
         self._is_parameter = np.array([t.is_parameter for t in tensors], dtype=np.int64)
         self._itemsize = np.array([t.itemsize for t in tensors], dtype=np.int64)
-        self._macs = [(t.macs, max(1, math.prod(t.shape))) for t in tensors]
+        work = [(place, t.macs, max(1, math.prod(t.shape))) for place, t in enumerate(tensors)]
+        # Almost all elements of a tensor do the same work; the others need larger integers.
+        even = [(place, macs // whole) for place, macs, whole in work if macs % whole == 0]
+        self._even = np.array(even, dtype=np.int64).reshape(len(even), 2).T
+        self._uneven = [entry for entry in work if entry[1] % entry[2]]
         row = {tensor.name: place for place, tensor in enumerate(tensors)}
         shares = [
             (row[member.tensor], member.axis, place, member.indices.shape[1])
@@ -50,10 +55,10 @@ class CostModel:
         lengths = self._lengths.copy()
         np.subtract.at(lengths, (row, axis), each * removed[group])
         numel = lengths.prod(axis=1)
-        # Python's integers for the products, which may be large.
-        left = zip(numel.tolist(), self._macs, strict=True)
-        macs = sum(n * macs // whole for n, (macs, whole) in left)
-        macs -= sum(n * each for n, each in zip(removed.tolist(), self._each, strict=True))
+        place, each_does = self._even
+        macs = int(numel[place] @ each_does)
+        macs += sum(int(numel[at]) * done // whole for at, done, whole in self._uneven)
+        macs -= int(removed @ self._each)
         return Cost(
             params=int(numel @ self._is_parameter),
             macs=self._other_macs + macs,

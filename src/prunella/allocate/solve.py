@@ -7,15 +7,16 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-import numpy as np
+import torch
+from torch import Tensor
 
 from prunella.allocate.cost import CostModel
 from prunella.core.budgets import Budget
 from prunella.core.errors import BudgetError, DataError
-from prunella.core.types import ChannelGraph, ChannelScores, Cost
+from prunella.core.types import ChannelGraph, ChannelGroup, ChannelScores, Cost
 from prunella.sampling import expected_unique, probabilities, sample_complexity
 
-_DELTA = 0.1  # failure probability in the sample complexity; it ranks groups, nothing more
+DELTA = 0.1  # failure probability in the sample complexity; it ranks groups, nothing more
 _STEPS = 200
 
 
@@ -26,7 +27,8 @@ class Allocation:
     Attributes:
         kept: Units to keep, by group.
         achieved: Cost with them.
-        knob: Value of the shared quantity: the error eps, or the kept fraction.
+        knob: Value of the shared quantity: the error eps, the kept fraction, or the score from
+            which on units stay.
     """
 
     kept: Mapping[str, int]
@@ -70,7 +72,7 @@ def shared_error(
         eps = math.exp(log_eps)
         counts = {}
         for name, (chance, total) in chances.items():
-            draws = sample_complexity(eps, total, scores.sums[name], _DELTA)
+            draws = sample_complexity(eps, total, scores.sums[name], DELTA)
             counts[name] = float(expected_unique(chance, draws))
         return counts
 
@@ -84,9 +86,10 @@ def uniform(graph: ChannelGraph, budget: Budget, *, multiple: int = 1) -> Alloca
     Raises:
         BudgetError: the budget is below what the floors allow.
     """
+    groups = graph.prunable
 
     def wanted(removed: float) -> dict[str, float]:
-        return {group.name: (1 - removed) * group.size for group in graph.prunable}
+        return {group.name: (1 - removed) * group.size for group in groups}
 
     return _bisect(
         graph,
@@ -96,6 +99,45 @@ def uniform(graph: ChannelGraph, budget: Budget, *, multiple: int = 1) -> Alloca
         high=1.0,
         multiple=multiple,
         knob=lambda removed: 1 - removed,
+    )
+
+
+def one_threshold(
+    graph: ChannelGraph,
+    values: Mapping[str, Tensor],  # group name -> (size,)
+    budget: Budget,
+    *,
+    multiple: int = 1,
+) -> Allocation:
+    """One threshold for the scores of all groups, as low as the budget allows.
+
+    Each group keeps as many units as have a score above it, and at least one. Of equal scores
+    those of earlier groups and units stay.
+
+    Raises:
+        BudgetError: the budget is below what the floors allow.
+    """
+    sizes = torch.tensor([group.size for group in graph.prunable])
+    owner = torch.arange(len(sizes)).repeat_interleave(sizes).flip(0)
+    scores = torch.cat([values[group.name].double().cpu() for group in graph.prunable]).flip(0)
+    order = torch.argsort(scores, stable=True)  # the first to go; later units first among equals
+
+    def gone(removed: float) -> int:
+        return int(removed * len(order))
+
+    def wanted(removed: float) -> dict[str, float]:
+        taken = torch.bincount(owner[order[: gone(removed)]], minlength=len(sizes))
+        left = (sizes - taken).tolist()
+        return {group.name: float(n) for group, n in zip(graph.prunable, left, strict=True)}
+
+    return _bisect(
+        graph,
+        budget,
+        wanted,
+        low=0.0,
+        high=1.0,
+        multiple=multiple,
+        knob=lambda removed: float(scores[order[min(gone(removed), len(order) - 1)]]),
     )
 
 
@@ -112,17 +154,18 @@ def _bisect(
     """Smallest x in [low, high] whose counts meet the budget; counts fall as x grows."""
     model = CostModel(graph)
     sizes = {group.name: group.size for group in graph.prunable}
+    sets = _equal_sets(graph)
     # Units are whole: the product's binary rounding must not cost one.
     target = math.floor(budget.fraction * budget.measure(model.full) * (1 + 1e-12))
 
     def allocation(x: float) -> Allocation:
-        counts = _evened(graph, wanted(x))
+        counts = _evened(sets, wanted(x))
         kept = {name: _rounded(n, sizes[name], multiple) for name, n in counts.items()}
         return Allocation(kept=kept, achieved=model.cost(kept), knob=knob(x))
 
     smallest = allocation(high)
     if budget.measure(smallest.achieved) > target:
-        raise BudgetError(_unreachable(graph, budget, model, smallest, multiple))
+        raise _unreachable(graph, budget, model, smallest, multiple)
     best = allocation(low)
     if budget.measure(best.achieved) <= target:
         return best
@@ -154,22 +197,30 @@ def _filled(
         beyond: The next one, which exceeds it.
     """
     kept = dict(best.kept)
+    sets = _equal_sets(graph)
     for group in graph.prunable:
-        raised = {
-            other.name: max(kept[other.name], beyond.kept[other.name])
-            for other in graph.prunable
-            if other.name == group.name or (group.balance and other.balance == group.balance)
-        }
-        if budget.measure(model.cost({**kept, **raised})) <= target:
+        names = sets[_set_of(group)]
+        raised = {name: max(kept[name], beyond.kept[name]) for name in names}
+        changes = any(raised[name] > kept[name] for name in names)
+        if changes and budget.measure(model.cost({**kept, **raised})) <= target:
             kept |= raised
     return Allocation(kept=kept, achieved=model.cost(kept), knob=best.knob)
 
 
-def _evened(graph: ChannelGraph, wanted: Mapping[str, float]) -> dict[str, float]:
-    """The mean over groups that keep equal numbers; as it was for all others."""
+def _equal_sets(graph: ChannelGraph) -> dict[str, list[str]]:
+    """Names of the groups that keep equal numbers."""
     sets: dict[str, list[str]] = defaultdict(list)
     for group in graph.prunable:
-        sets[group.balance or f"only {group.name}"].append(group.name)
+        sets[_set_of(group)].append(group.name)
+    return sets
+
+
+def _set_of(group: ChannelGroup) -> str:
+    return group.balance or f"only {group.name}"
+
+
+def _evened(sets: Mapping[str, list[str]], wanted: Mapping[str, float]) -> dict[str, float]:
+    """The mean over groups that keep equal numbers; as it was for all others."""
     return {
         name: sum(wanted[other] for other in names) / len(names)
         for names in sets.values()
@@ -181,20 +232,20 @@ def _rounded(wanted: float, size: int, multiple: int) -> int:
     """Nearest multiple or the whole group, at least one multiple, at most the size."""
     if size <= multiple:
         return size if multiple > 1 else 1
-    count = multiple * max(1, int(np.floor(wanted / multiple + 0.5)))
+    count = multiple * max(1, math.floor(wanted / multiple + 0.5))
     return size if size - wanted < abs(count - wanted) else count
 
 
 def _unreachable(
     graph: ChannelGraph, budget: Budget, model: CostModel, smallest: Allocation, multiple: int
-) -> str:
+) -> BudgetError:
     full = budget.measure(model.full)
     reach = budget.measure(smallest.achieved)
     # Rounded up, so that the value named can really be asked for.
     fraction = math.ceil(1e4 * reach / full) / 1e4
     frozen = [group.name for group in graph.groups if not group.prunable]
     named = f"that is {type(budget).__name__}({fraction:g})" if fraction < 1 else "nearly all"
-    return (
+    message = (
         f"{type(budget).__name__}({budget.fraction:g}) asks for at most "
         f"{budget.fraction * full:,.0f} of {full:,} {budget.unit}, but the smallest reachable is "
         f"{reach:,}, {named}: every group keeps at least "
@@ -202,3 +253,4 @@ def _unreachable(
         f"{len(graph.groups)} groups cannot be pruned ({', '.join(frozen[:5])}"
         f"{', ...' if len(frozen) > 5 else ''}). Ask for at least that, or lower the multiple."
     )
+    return BudgetError(message, smallest=fraction if fraction < 1 else None)

@@ -13,7 +13,9 @@ from prunella.cli.interrupts import importing
 
 
 class Command(TyperCommand):
-    """Lists the options in sections, and the examples as they were written."""
+    """Lists the options in sections, what they can name, and the examples as they were written."""
+
+    named: dict[str, dict[str, str]] | None = None  # title -> name -> what it is
 
     def collect_usage_pieces(self, ctx: Any) -> list[str]:
         """What stands after the name of the command in the line on its usage."""
@@ -41,6 +43,9 @@ class Command(TyperCommand):
         for name, records in sections.items():
             with formatter.section(name):
                 formatter.write_dl(records)
+        for title, rows in (self.named or {}).items():
+            with formatter.section(title):
+                formatter.write_dl(list(rows.items()))
 
     def format_epilog(self, ctx: Any, formatter: Any) -> None:
         """Write the examples; commands are never wrapped, so that they can be copied."""
@@ -71,7 +76,9 @@ class Group(TyperGroup):
             add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False
         )
         alone.command(cmd_name, cls=Command, epilog=module.EXAMPLES)(getattr(module, cmd_name))
-        return typer.main.get_command(alone)
+        command: Any = typer.main.get_command(alone)
+        command.named = getattr(module, "NAMED", None)
+        return command
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
         """Write the list of the commands, without importing any."""

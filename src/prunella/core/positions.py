@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -16,22 +17,24 @@ def removed_positions(
     kept: Mapping[str, Tensor],  # group name -> (kept,) int64
 ) -> dict[str, dict[int, Tensor]]:
     """For each tensor and axis that gets shorter, the positions that go."""
-    parts: dict[str, dict[int, list[Tensor]]] = defaultdict(lambda: defaultdict(list))
+    # NumPy: there are thousands of small tables, and a call of torch costs several of its.
+    parts: dict[str, dict[int, list[np.ndarray]]] = defaultdict(lambda: defaultdict(list))
     for group in graph.prunable:
-        gone = complement(kept[group.name], group.size)
+        gone = complement(kept[group.name], group.size).numpy()
         for member in group.members if len(gone) else ():
-            parts[member.tensor][member.axis].append(member.indices[gone].reshape(-1))
+            positions = member.indices.numpy().take(gone, axis=0).reshape(-1)
+            parts[member.tensor][member.axis].append(positions)
     return {
-        name: {axis: torch.cat(positions) for axis, positions in axes.items()}
+        name: {axis: torch.from_numpy(np.concatenate(all_)) for axis, all_ in axes.items()}
         for name, axes in parts.items()
     }
 
 
 def complement(positions: Tensor, size: int) -> Tensor:
     """The positions in [0, size) that are not among the given ones, in order."""
-    stays = torch.ones(size, dtype=torch.bool)
-    stays[positions] = False
-    return stays.nonzero().reshape(-1)
+    stays = np.ones(size, dtype=np.bool_)
+    stays[positions.numpy()] = False
+    return torch.from_numpy(np.flatnonzero(stays))
 
 
 def shape_without(
@@ -43,3 +46,29 @@ def shape_without(
         length - len(removed[axis]) if axis in removed else length
         for axis, length in enumerate(shape)
     )
+
+
+def reading_factors(
+    graph: ChannelGraph,
+    kept: Mapping[str, Tensor],  # group name -> (kept,) int64
+    scales: Mapping[str, Tensor],  # group name -> (kept,)
+) -> dict[str, dict[int, Tensor]]:
+    """For each weight and axis that reads scaled units, the factor of every position; float64.
+
+    A position that belongs to no scaled unit, or to one that goes, has factor 1.
+    """
+    ends: dict[tuple[str, int], int] = defaultdict(int)
+    for group in graph.groups:
+        for member in group.members:
+            last = int(member.indices.max()) + 1 if member.indices.numel() else 0
+            ends[member.tensor, member.axis] = max(ends[member.tensor, member.axis], last)
+    factors: dict[str, dict[int, Tensor]] = defaultdict(dict)
+    for name, values in scales.items():
+        for member in graph.group(name).members:
+            if member.role == "consumer":
+                axes = factors[member.tensor]
+                if member.axis not in axes:
+                    length = ends[member.tensor, member.axis]
+                    axes[member.axis] = torch.ones(length, dtype=torch.float64)
+                axes[member.axis][member.indices[kept[name]]] = values.double()[:, None]
+    return factors

@@ -55,6 +55,21 @@ class Member:
     role: Role
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Width:
+    """A number that a module keeps beside its tensors and that goes down with removed units.
+
+    Attributes:
+        attribute: Dotted name, such as "stages.0.expand_chs".
+        place: Position in a tuple or list of numbers; -1 for a number by itself.
+        step: How much each removed unit takes off it.
+    """
+
+    attribute: str
+    place: int
+    step: int
+
+
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class ChannelGroup:
     """Units of one kind: each can be removed, and takes all its members with it.
@@ -72,6 +87,7 @@ class ChannelGroup:
             every unit does an equal share.
         exact: False where units share the statistics of a normalisation with others: then the
             small network is not the masked one, and only shapes can be checked.
+        widths: Numbers in the modules that have to follow.
     """
 
     name: str
@@ -83,6 +99,7 @@ class ChannelGroup:
     heads: tuple[str, ...] = ()
     product_macs: int = 0
     exact: bool = True
+    widths: tuple[Width, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

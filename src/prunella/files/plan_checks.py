@@ -12,13 +12,15 @@ from torch import Tensor
 
 from prunella.core.types import ChannelGraph, Role
 from prunella.core.words import shown
-from prunella.files.fields import entry, items, text, truth, whole
+from prunella.files.fields import entry, items, number, text, truth, whole
 
 # Positions that all members of a plan own, one number of 8 bytes each. A language model of
 # 70 billion parameters has some 15 million channels' positions.
 MOST_POSITIONS = 1 << 25
 MOST_ELEMENTS = 1 << 28  # of all example inputs; of floating-point ones only the shape is stored
 _MOST_AXES = 16
+_MOST_BYTES = 1 << 53  # of all stored tensors; costs are added up in 64 bits
+_MOST_PARTS = 1 << 12  # of one split
 _MOST_DEPTH = 32  # of lists and dictionaries in the example inputs
 
 # Element types of example inputs, by the name they have in a file.
@@ -51,7 +53,10 @@ def check_plan(data: Any) -> None:
     )
     shapes = _check_tensors(items(entry(graph, "tensors", "graph"), "graph.tensors"))
     sizes = _check_groups(items(entry(graph, "groups", "graph"), "graph.groups"), shapes)
-    _check_kept(entry(data, "kept", "the plan"), sizes)
+    kept = entry(data, "kept", "the plan")
+    _check_kept(kept, sizes)
+    _check_scales(entry(data, "scales", "the plan"), kept)
+    entry(data, "latency", "the plan")
 
 
 def check_disjoint(graph: ChannelGraph) -> None:
@@ -69,6 +74,7 @@ def check_disjoint(graph: ChannelGraph) -> None:
 def _check_tensors(rows: list[Any]) -> dict[str, tuple[int, ...]]:
     """The shapes of the stored tensors, by name."""
     shapes: dict[str, tuple[int, ...]] = {}
+    size = 0
     for place, row in enumerate(rows):
         where = f"graph.tensors[{place}]"
         name, shape, itemsize, is_parameter, macs = items(row, where, count=5)
@@ -79,6 +85,9 @@ def _check_tensors(rows: list[Any]) -> dict[str, tuple[int, ...]]:
         if name in shapes:
             raise ValueError(f"{where} is {shown(name)} for the second time")
         shapes[name] = _shape(shape, f"{where}, the shape")
+        size += itemsize * math.prod(shapes[name])
+    if size > _MOST_BYTES:
+        raise ValueError(f"graph.tensors hold {size} bytes, at most {_MOST_BYTES} are read")
     return shapes
 
 
@@ -107,16 +116,25 @@ def _check_groups(rows: list[Any], shapes: Mapping[str, tuple[int, ...]]) -> dic
         whole(entry(group, "product_macs", where), f"{where}.product_macs")
         for module in items(entry(group, "heads", where), f"{where}.heads"):
             text(module, f"{where}.heads")
+        _check_widths(items(entry(group, "widths", where), f"{where}.widths"), f"{where}.widths")
         members = items(entry(group, "members", where), f"{where}.members")
         if not members:
             raise ValueError(f"{where} has no members")
-        for number, row in enumerate(members):
-            tensor, axis, width = _check_member(row, f"{where}.members[{number}]", size, shapes)
+        for count, row in enumerate(members):
+            tensor, axis, width = _check_member(row, f"{where}.members[{count}]", size, shapes)
             owned[tensor, axis] += size * width
         if not reason:
             sizes[name] = size
     _check_owned(owned, shapes)
     return sizes
+
+
+def _check_widths(rows: list[Any], where: str) -> None:
+    for row in rows:
+        attribute, place, step = items(row, where, count=3)
+        text(attribute, f"{where}, the name")
+        whole(place, f"{where}, the place", least=-1, most=_MOST_PARTS)
+        whole(step, f"{where}, the step", most=MOST_POSITIONS)
 
 
 def _check_owned(
@@ -185,6 +203,17 @@ def _check_kept(kept: Any, sizes: Mapping[str, int]) -> None:
     for name in kept:
         if name not in sizes:
             raise ValueError(f"kept names {shown(name)}, which is no prunable group")
+
+
+def _check_scales(scales: Any, kept: Mapping[str, Any]) -> None:
+    if not isinstance(scales, dict):
+        raise ValueError(f"scales is {shown(scales)}, expected an object")
+    for name, values in scales.items():
+        if name not in kept:
+            raise ValueError(f"scales names {shown(name)}, which is no prunable group")
+        where = f"scales.{shown(name)}"
+        for value in items(values, where, count=len(kept[name])):
+            number(value, where)
 
 
 def _check_inputs(values: list[Any], keywords: Any) -> None:

@@ -1,7 +1,7 @@
 """Reading the ATen calls of an ordinary forward pass: which stored tensors they use, and how."""
 
 from prunella.ops.contractions import Contraction, contraction_of
-from prunella.ops.copies import empty_containers
+from prunella.ops.copies import copy_module, empty_containers
 from prunella.ops.fakes import (
     NEEDS_VALUES,
     Stand,
@@ -26,6 +26,7 @@ __all__ = [
     "Tensors",
     "View",
     "contraction_of",
+    "copy_module",
     "empty_containers",
     "evaluation_copy",
     "plain_calls",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Protocol, final
 
@@ -11,7 +12,7 @@ import torch
 from torch import nn
 
 from prunella.certificate import certify
-from prunella.core.budgets import Budget
+from prunella.core.budgets import Budget, Latency
 from prunella.core.errors import SurgeryError
 from prunella.core.progress import Progress
 from prunella.core.results import Accuracies
@@ -19,6 +20,8 @@ from prunella.core.samples import SampleIds
 from prunella.core.types import ChannelGraph, ChannelScores
 from prunella.graph.labelled_run import require_prunable
 from prunella.measure import accuracy, compare_latency, cost
+from prunella.methods import method as method_named
+from prunella.methods import score
 from prunella.pipeline.repairing import repaired
 from prunella.pipeline.result import PruneResult
 from prunella.pipeline.samples import (
@@ -29,10 +32,10 @@ from prunella.pipeline.samples import (
     refuse_overlap,
     sample_ids,
 )
-from prunella.plans import Plan, make_plan
+from prunella.planning import make_plan
+from prunella.plans import Plan
 from prunella.retrain import Checkpoint, Recipe, fit
-from prunella.select import method as method_named
-from prunella.sensitivity import check_weights, sensitivities
+from prunella.sensitivity import check_weights
 from prunella.terminal import progress_for_people
 from prunella.tracing import Pattern, trace, without_groups
 
@@ -87,7 +90,7 @@ def prune(
     model: nn.Module,
     calibration: Iterable[object],
     *,
-    budget: Budget,
+    budget: Budget | Latency,
     certification: Iterable[object] | None = None,
     evaluation: Iterable[object] | None = None,
     retraining: Iterable[object] | None = None,
@@ -118,8 +121,8 @@ def prune(
             certificate, else of any shape.
         calibration: Yields inputs, with or without labels, as do the other loaders: tensors,
             tuples of positional or dictionaries of keyword arguments, see `read_batch`. Scores the
-            channels. Training samples will do.
-        budget: `Params(0.4)` or `Flops(0.5)`.
+            channels. Training samples will do. Some methods need labels.
+        budget: `Params(0.4)`, `Flops(0.5)`, `Bytes(0.5)` or `Latency(0.6)`; see `plan`.
         certification: Samples that neither the training of the original nor any other step has
             seen, with labels for the bound on the drop of accuracy. Without it there is no
             certificate.
@@ -133,7 +136,7 @@ def prune(
         exclude: Modules whose channels all stay.
         through_norms: Whether channels that a layer norm mixes may be removed too; see `trace`.
         equal_layers: Whether layers alike keep equal numbers of units; see `trace`.
-        method: A registered method.
+        method: A registered method; it scores the channels in its own way.
         multiple: Keep multiples of this many channels; 8 suits CPUs.
         latency_batches: Batch sizes to measure run times at; none by default.
         alpha: Share of samples on which the certificate's bound on the outputs may be exceeded.
@@ -174,21 +177,23 @@ def prune(
     )
     require_prunable(graph)
     on_stage("scoring the channels")
-    scores = _scores(model, graph, calibration, method, kept, bars)
+    scores = _scores(model, graph, calibration, method, seed, kept, bars)
     make = partial(
         make_plan,
         scores=scores,
         budget=budget,
         method=method,
+        model=model,
         multiple=multiple,
         seed=seed,
+        progress=bars,
     )
-    plan = make(graph)
-    used = _used_samples(plan, calibration, retraining, scores, bars)
+    seen = _calibration_samples(calibration, scores, bars)
+    used = _used_samples(seen, calibration, retraining, bars)
     if certification is not None:
         refuse_overlap(certification, used, bars)
-    on_stage("cutting, and comparing with the masked original")
-    plan, small, difference = _cut(model, plan, make)
+    plan, small, difference = _cut(model, graph, make, on_stage)
+    plan = replace(plan, samples=seen)  # they repair the network even where they did not score it
     on_stage("measuring accuracy")
     original = _accuracy(model, judged, bars)
     after_cut = _accuracy(small, judged, bars)
@@ -239,19 +244,24 @@ def prune(
 
 
 def _cut(
-    model: nn.Module, plan: Plan, make: Callable[[ChannelGraph], Plan]
+    model: nn.Module,
+    graph: ChannelGraph,
+    make: Callable[[ChannelGraph], Plan],
+    on_stage: Callable[[str], None],
 ) -> tuple[Plan, nn.Module, float]:
-    """The small network, after groups whose cut is not faithful were left whole; new plans then."""
+    """Plan and cut; groups whose cut is not faithful are left whole, and the plan made again."""
     while True:
         try:
+            on_stage("planning")
+            plan = make(graph)
+            on_stage("cutting, and comparing with the masked original")
             small, difference = plan.apply_verified(model)
         except SurgeryError as error:
             if not error.group:
                 raise
             reason = "its cut network does not compute what the masked original computes"
-            graph = without_groups(plan.graph, {error.group: reason})
+            graph = without_groups(graph, {error.group: reason})
             require_prunable(graph)
-            plan = make(graph)
         else:
             return plan, small, difference
 
@@ -261,6 +271,7 @@ def _scores(
     graph: ChannelGraph,
     calibration: Iterable[object],
     method: str,
+    seed: int,
     stages: Stages,
     progress: Progress,
 ) -> ChannelScores | None:
@@ -268,22 +279,28 @@ def _scores(
         return None
     scores = stages.load_scores()
     if scores is None:
-        scores = sensitivities(model, graph, calibration, progress=progress)
+        scores = score(model, graph, calibration, method, seed=seed, progress=progress)
         stages.save_scores(scores)
     return scores
 
 
+def _calibration_samples(
+    calibration: Iterable[object], scores: ChannelScores | None, progress: Progress
+) -> SampleIds:
+    """Fingerprints of the calibration samples, which some methods take while they score."""
+    if scores is not None and scores.samples.count:
+        return scores.samples
+    return sample_ids(calibration, progress, "fingerprints of calibration samples")
+
+
 def _used_samples(
-    plan: Plan,
+    seen: SampleIds,
     calibration: Iterable[object],
     retraining: Iterable[object],
-    scores: ChannelScores | None,
     progress: Progress,
 ) -> SampleIds:
     """All samples that inform the small network."""
-    parts = [plan.samples]
-    if scores is None:
-        parts.append(sample_ids(calibration, progress, "fingerprints of calibration samples"))
+    parts = [seen]
     if retraining is not calibration:
         parts.append(sample_ids(retraining, progress, "fingerprints of retraining samples"))
     return SampleIds.union(parts)

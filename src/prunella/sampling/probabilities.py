@@ -6,11 +6,12 @@ import math
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.optimize import brentq
 
 from prunella.core.errors import InputError
 
 
-def _check_weights(
+def check_weights(
     name: str,
     weights: ArrayLike,  # (G,)
 ) -> NDArray[np.float64]:
@@ -47,7 +48,7 @@ def probabilities(
     Raises:
         InputError: a score is negative or not finite, or every score is 0.
     """
-    array = _check_weights("scores", scores)
+    array = check_weights("scores", scores)
     largest = array.max()
     if largest == 0:
         raise InputError(
@@ -56,6 +57,40 @@ def probabilities(
         )
     relative = array / largest  # so that the sum can neither overflow nor vanish
     return np.asarray(relative / relative.sum())
+
+
+def inclusion(
+    scores: ArrayLike,  # (G,)
+    count: int,
+) -> NDArray[np.float64]:  # (G,)
+    """Probabilities of staying that add up to `count`: proportional to the scores, at most 1.
+
+    The k largest scores stay for certain, the others with probability (count - k) s_j / S_k, S_k
+    their sum; k is the smallest for which none of these exceeds 1.
+
+    Source: Särndal, Swensson and Wretman, "Model Assisted Survey Sampling", 1992, section 3.6.1.
+
+    Args:
+        scores: Sensitivity of each channel, shape (G,), finite, at least 0.
+        count: Number of channels that stay, from 1 to the number of positive scores.
+
+    Raises:
+        InputError: a score is negative or not finite, or count is out of range.
+    """
+    array = check_weights("scores", scores)
+    support = int((array > 0).sum())
+    if not 1 <= count <= support:
+        raise InputError(
+            f"count is {count}; expected 1 to {support}, the number of scores above 0."
+        )
+    order = np.argsort(-array, kind="stable")
+    ordered = array[order] / array.max()
+    rest = ordered[::-1].cumsum()[::-1]  # total score from k on
+    left = count - np.arange(count)
+    certain = int(np.argmax(left * ordered[:count] <= rest[:count]))
+    chances = np.ones_like(array)
+    chances[order[certain:]] = (count - certain) * ordered[certain:] / rest[certain]
+    return np.minimum(chances, 1.0)
 
 
 def expected_unique(
@@ -77,16 +112,73 @@ def expected_unique(
     Raises:
         InputError: the probabilities do not sum to 1, or draws is negative or not finite.
     """
-    array = _check_weights("probabilities", probabilities)
+    array = check_probabilities(probabilities)
+    if not (math.isfinite(draws) and draws >= 0):
+        raise InputError(f"draws is {draws!r}; expected a finite number of at least 0.")
+    return _unique(_log_missed(array), draws)
+
+
+def draws_for_unique(
+    probabilities: ArrayLike,  # (G,)
+    unique: float,
+) -> float:
+    """Draws that hold a wanted number of different channels in expectation.
+
+    The inverse of `expected_unique`, found by bisection on the logarithm of the draws; the
+    expectation at the result differs from `unique` by at most 1e-9 of it.
+
+    Args:
+        probabilities: Shape (G,), each in [0, 1], sum 1 within 1e-6.
+        unique: Wanted expectation, at least 0 and less than the number of channels that can be
+            drawn at all; where a channel has probability 1, not between 0 and 1.
+
+    Returns:
+        The number of draws, a real number: at least `unique` where that is at least 1.
+
+    Raises:
+        InputError: the probabilities do not sum to 1, or no number of draws gives that many.
+    """
+    array = check_probabilities(probabilities)
+    support = int((array > 0).sum())
+    if unique in (0, 1):
+        return float(unique)
+    # A channel of probability 1 is there from the first draw on: nothing lies between 0 and 1.
+    if not float(array.max() == 1) < unique < support:
+        raise InputError(
+            f"unique is {unique!r}; expected 0, 1, or a number in between or above (in between "
+            f"only if no probability is 1) and less than {support}, which is how many channels "
+            "have a probability above 0: all of them are never certain to be drawn."
+        )
+    log_missed = _log_missed(array[array > 0])
+    low = high = math.log(unique)
+    while _unique(log_missed, math.exp(low)) > unique:
+        low -= 1
+    while _unique(log_missed, math.exp(high)) < unique:
+        high += 1
+    if low == high:
+        return float(math.exp(low))
+    root = brentq(lambda x: _unique(log_missed, math.exp(x)) - unique, low, high, xtol=1e-14)
+    return math.exp(root)
+
+
+def check_probabilities(
+    probabilities: ArrayLike,  # (G,)
+) -> NDArray[np.float64]:
+    """Probabilities as float64, or raise InputError unless they are (G,) and sum to 1."""
+    array = check_weights("probabilities", probabilities)
     if abs(float(array.sum()) - 1) > 1e-6:
         raise InputError(
             f"the probabilities sum to {float(array.sum()):.9g}; expected 1. "
             "Make them with prunella.sampling.probabilities(scores)."
         )
-    if not (math.isfinite(draws) and draws >= 0):
-        raise InputError(f"draws is {draws!r}; expected a finite number of at least 0.")
-    if draws == 0:
-        return 0.0
+    return array
+
+
+def _log_missed(array: NDArray[np.float64]) -> NDArray[np.float64]:
+    """ln(1 - p), by which one more draw adds to the logarithm of never being drawn."""
     with np.errstate(divide="ignore"):  # p = 1 gives -inf, which is right: it is surely drawn
-        missed = draws * np.log1p(-np.minimum(array, 1.0))
-    return float(-np.expm1(missed).sum())
+        return np.asarray(np.log1p(-np.minimum(array, 1.0)))
+
+
+def _unique(log_missed: NDArray[np.float64], draws: float) -> float:
+    return float(-np.expm1(draws * log_missed).sum()) if draws > 0 else 0.0

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
-import copy
 from collections.abc import Mapping, Sequence
-from typing import Any, cast
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensor
@@ -15,8 +14,10 @@ from torch.overrides import TorchFunctionMode
 from prunella.core.errors import InputError
 from prunella.core.positions import complement, removed_positions, shape_without
 from prunella.core.types import ChannelGraph
-from prunella.ops import empty_containers
+from prunella.ops import copy_module
 from prunella.surgery.attributes import refresh_attributes
+
+_WIDE = 1_000_000  # elements from which on it pays to look for a quicker way of selecting
 
 
 def cut(
@@ -32,16 +33,45 @@ def cut(
     Raises:
         InputError: the model's tensors differ from those the graph was made from.
     """
-    check_architecture(model, graph)
-    # What `deepcopy` finds here by identity it takes as the copy, so ties and names survive.
-    replaced = empty_containers(model)
+    parameters, buffers = _named_tensors(model)
+    _check_architecture(model, graph, parameters, buffers)
+    tensors = parameters | buffers
+    # What is found here by identity is taken as the copy, so ties and names survive.
+    replaced: dict[int, Any] = {}
     for name, axes in removed_positions(graph, kept).items():
-        tensor = _get(model, name)
+        tensor = _get(tensors, name, model)
         replaced[id(tensor)] = without(tensor, axes)
     with _SharedFakes():
-        small = copy.deepcopy(model, replaced)
+        small = copy_module(model, replaced)
     refresh_attributes(small, graph, kept)
     return small
+
+
+def _named_tensors(model: nn.Module) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """Parameters and buffers by name, each once; as `named_parameters` and `named_buffers`."""
+    parameters: dict[str, Tensor] = {}
+    buffers: dict[str, Tensor] = {}
+    seen: set[int] = set()
+    for path, module in model.named_modules():
+        start = f"{path}." if path else ""
+        for held, found in ((module._parameters, parameters), (module._buffers, buffers)):
+            for name, tensor in held.items():
+                if tensor is not None and id(tensor) not in seen:
+                    seen.add(id(tensor))
+                    found[start + name] = tensor
+    return parameters, buffers
+
+
+def stored_tensors(model: nn.Module) -> dict[str, Tensor]:
+    """All parameters and buffers by name, each once."""
+    parameters, buffers = _named_tensors(model)
+    return parameters | buffers
+
+
+def _get(tensors: Mapping[str, Tensor], name: str, model: nn.Module) -> Tensor:
+    if name not in tensors:
+        raise InputError(f"{name!r} is no tensor of {type(model).__name__}.")
+    return tensors[name]
 
 
 class _SharedFakes(TorchFunctionMode):
@@ -71,10 +101,52 @@ def without(
     left = tensor.detach()
     if isinstance(left, FakeTensor) or left.is_meta:  # there is nothing to select
         return _like(tensor, left.new_empty(shape_without(tuple(left.shape), removed)))
-    for axis, positions in removed.items():
-        stays = complement(positions, tensor.shape[axis])
-        left = left.index_select(axis, stays.to(left.device))
-    return _like(tensor, left)
+    stays = [
+        (axis, complement(positions, tensor.shape[axis]))
+        for axis, positions in sorted(removed.items())
+    ]
+    if len(stays) > 1 and stays[0][0] == 0 and tensor.numel() > _WIDE:
+        rows = max(1, _WIDE * tensor.shape[0] // tensor.numel())
+        # Few rows at a time, so that what is between the steps need not leave the cache.
+        parts = [_selected_all(left, [(0, some), *stays[1:]]) for some in stays[0][1].split(rows)]
+        return _like(tensor, torch.cat(parts))
+    return _like(tensor, _selected_all(left, stays))
+
+
+def _selected_all(tensor: Tensor, stays: Sequence[tuple[int, Tensor]]) -> Tensor:
+    for axis, positions in stays:  # whole rows first: they go quickest
+        tensor = _selected(tensor, axis, positions)
+    return tensor
+
+
+def _selected(
+    tensor: Tensor,
+    axis: int,
+    stays: Tensor,  # (kept,) sorted int64
+) -> Tensor:
+    """Some positions of an axis; a view where they are next to each other."""
+    if tensor.device.type != "cpu" or not len(stays):
+        return tensor.index_select(axis, stays.to(tensor.device))
+    positions = stays.numpy()
+    if positions[-1] - positions[0] == len(positions) - 1:
+        return tensor.narrow(axis, int(positions[0]), len(positions))
+    if axis == tensor.ndim - 1 and tensor.numel() > _WIDE:
+        # As behind a flattening; along the last axis positions one by one take longest.
+        block = _block(positions, tensor.shape[axis])
+        parts = tensor.unflatten(axis, (-1, block))
+        chosen: Tensor = parts.index_select(axis, stays[::block] // block).flatten(axis)
+        return chosen
+    return tensor.index_select(axis, stays)
+
+
+def _block(
+    positions: np.ndarray,  # (kept,) sorted int64
+    size: int,
+) -> int:
+    """The largest number at whose multiples all stretches of positions begin and end."""
+    gaps = np.flatnonzero(np.diff(positions) != 1)
+    edges = [positions[0], *(positions[gaps] + 1), *positions[gaps + 1], positions[-1] + 1]
+    return int(np.gcd.reduce([size, *edges]))
 
 
 def masked(
@@ -87,20 +159,20 @@ def masked(
     Zeros in the consumers' weights give the same output as zeros in their inputs, because a
     consumer's output is a sum of products of the two.
     """
-    replaced = empty_containers(model)
-    replaced |= {id(t): t for t in (*model.parameters(), *model.buffers())}
+    tensors = stored_tensors(model)
+    replaced: dict[int, Any] = {id(tensor): tensor for tensor in tensors.values()}
     for group in graph.prunable:
         removed = complement(kept[group.name], group.size)
         for member in group.members if len(removed) else ():
             if member.role == "consumer":
-                tensor = _get(model, member.tensor)
+                tensor = _get(tensors, member.tensor, model)
                 own = replaced[id(tensor)]
                 if own is tensor:
                     own = replaced[id(tensor)] = _own_copy(tensor)
                 positions = member.indices[removed].reshape(-1).to(tensor.device)
                 with torch.no_grad():
-                    cast("Tensor", own).index_fill_(member.axis, positions, 0)
-    return copy.deepcopy(model, replaced)
+                    own.index_fill_(member.axis, positions, 0)
+    return copy_module(model, replaced)
 
 
 def _own_copy(tensor: Tensor) -> Tensor:
@@ -110,8 +182,16 @@ def _own_copy(tensor: Tensor) -> Tensor:
 
 def check_architecture(model: nn.Module, graph: ChannelGraph) -> None:
     """Raise InputError naming the first difference between the model and the graph's tensors."""
-    found = {name: tuple(tensor.shape) for name, tensor in model.named_parameters()}
-    found |= {name: tuple(tensor.shape) for name, tensor in model.named_buffers()}
+    _check_architecture(model, graph, *_named_tensors(model))
+
+
+def _check_architecture(
+    model: nn.Module,
+    graph: ChannelGraph,
+    own: Mapping[str, Tensor],  # the model's parameters
+    buffers: Mapping[str, Tensor],
+) -> None:
+    found = {name: tuple(tensor.shape) for name, tensor in (*own.items(), *buffers.items())}
     for tensor in graph.tensors:
         if tensor.name not in found:
             raise InputError(
@@ -126,7 +206,7 @@ def check_architecture(model: nn.Module, graph: ChannelGraph) -> None:
                 f"{found[tensor.name]}; build the model with the same factory and arguments."
             )
     parameters = {tensor.name for tensor in graph.tensors if tensor.is_parameter}
-    for name, _ in model.named_parameters():
+    for name in own:
         if name not in parameters:
             raise InputError(
                 f"the given {type(model).__name__} has a parameter {name!r} of shape "
@@ -137,21 +217,14 @@ def check_architecture(model: nn.Module, graph: ChannelGraph) -> None:
 
 def _like(original: Tensor, sliced: Tensor) -> Tensor:
     layout = torch.contiguous_format
-    for other in (torch.channels_last, torch.channels_last_3d):
+    formats = () if original.is_contiguous() else (torch.channels_last, torch.channels_last_3d)
+    for other in formats:
         fits = original.ndim == (4 if other is torch.channels_last else 5)
-        if fits and not original.is_contiguous() and original.is_contiguous(memory_format=other):
+        if fits and original.is_contiguous(memory_format=other):
             layout = other
-    own = sliced.clone(memory_format=layout)
+    fresh = sliced.untyped_storage()._cdata != original.untyped_storage()._cdata
+    ready = fresh and sliced.is_contiguous(memory_format=layout)
+    own = sliced if ready else sliced.clone(memory_format=layout)
     if isinstance(original, nn.Parameter):
         return nn.Parameter(own, requires_grad=original.requires_grad)
     return own
-
-
-def _get(model: nn.Module, name: str) -> Tensor:
-    path, _, leaf = name.rpartition(".")
-    tensor = None
-    with contextlib.suppress(AttributeError):
-        tensor = getattr(model.get_submodule(path), leaf)
-    if not isinstance(tensor, Tensor):
-        raise InputError(f"{name!r} is no tensor of {type(model).__name__}.")
-    return tensor

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, TypeVar, cast
 
 from torch import Tensor, nn
@@ -12,6 +13,7 @@ from torch.nn.modules.conv import _ConvNd
 
 from prunella.core.types import ChannelGraph, ChannelGroup
 from prunella.surgery.attention import make_slim
+from prunella.surgery.numbers import narrow
 from prunella.surgery.tokens import (
     SlimBeitAttention,
     SlimCosineWindowAttention,
@@ -47,6 +49,7 @@ def refreshes(
 
     def register(function: Callable[[M, _Facts], None]) -> Callable[[M, _Facts], None]:
         _REFRESH.append((kind, function))
+        _refreshing.cache_clear()
         return function
 
     return register
@@ -61,6 +64,8 @@ def refresh_attributes(
     for group in graph.prunable:
         for path in group.heads:
             count_heads(model.get_submodule(path), group, len(kept[group.name]))
+        for width in group.widths:
+            narrow(model, width, group.size - len(kept[group.name]))
     carried = frozenset(
         member.tensor
         for group in graph.prunable
@@ -68,20 +73,22 @@ def refresh_attributes(
         if member.role == "carrier" and member.axis == 0
     )
     for path, module in model.named_modules():
-        facts = _Facts(path=path, carried=carried)
-        for kind, function in _REFRESH:
-            if _is_a(module, kind):
-                function(module, facts)
+        for function in _refreshing(type(module)):  # type: ignore[arg-type]
+            function(module, _Facts(path=path, carried=carried))
 
 
-def _is_a(module: nn.Module, kind: type[nn.Module] | str) -> bool:
-    if not isinstance(kind, str):
-        return isinstance(module, kind)
-    return _dotted(module) == kind
+@cache
+def _refreshing(found: type[nn.Module]) -> tuple[Callable[[Any, _Facts], None], ...]:
+    """What is registered for a kind of module."""
+    return tuple(
+        function
+        for kind, function in _REFRESH
+        if (_dotted(found) == kind if isinstance(kind, str) else issubclass(found, kind))
+    )
 
 
-def _dotted(module: nn.Module) -> str:
-    return f"{type(module).__module__}.{type(module).__qualname__}"
+def _dotted(kind: type[nn.Module]) -> str:
+    return f"{kind.__module__}.{kind.__qualname__}"
 
 
 def count_heads(module: nn.Module, group: ChannelGroup, kept: int) -> None:
@@ -218,7 +225,7 @@ def _slim_form(module: nn.Module, _: _Facts) -> None:
     fused = parts.qkv is not None
     made, read = (parts.qkv if fused else parts.q_proj).weight.shape
     if made != read * (3 if fused else 1):
-        module.__class__ = _SLIM_FORMS[_dotted(module)]
+        module.__class__ = _SLIM_FORMS[_dotted(type(module))]
 
 
 for _name in _SLIM_FORMS:

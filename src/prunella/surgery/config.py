@@ -46,8 +46,10 @@ def follow_config(model: nn.Module, small: nn.Module) -> None:
         small: Its cut copy, with a configuration of its own, which is changed.
     """
     config = getattr(small, "config", None)
+    if isinstance(config, nn.Module) or not hasattr(config, "__dict__"):
+        return
     before, after = _shapes(model), _shapes(small)
-    if before == after or isinstance(config, nn.Module) or not hasattr(config, "__dict__"):
+    if before == after:
         return
     if _fit(model, {}).distance:
         return  # it is built in some other way

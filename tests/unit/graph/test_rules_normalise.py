@@ -90,3 +90,25 @@ def test_group_norm_without_weights_stays():
     """Found by random networks: its number of groups could not follow the cut."""
     graph = prunella.trace(with_norm(nn.GroupNorm(4, 8, affine=False)), IMAGE)
     assert "a group norm without weights at 1 (" in of(graph, "0.weight", 0).reason
+
+
+class Choice(nn.Module):
+    """A softmax over two branches, whose shares are read by layers of their own."""
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.b = nn.Linear(3, 6), nn.Linear(3, 6)
+        self.c, self.d = nn.Linear(6, 2), nn.Linear(6, 2)
+
+    def forward(self, x):
+        first, second = torch.stack([self.a(x), self.b(x)], 1).softmax(1).unbind(1)
+        return self.c(first) + self.d(second)
+
+
+def test_a_softmax_over_branches_goes_as_a_whole():
+    model = Choice()
+    graph = prunella.trace(model, torch.randn(1, 3))
+    (group,) = graph.prunable
+    assert {m.tensor for m in group.members} >= {f"{x}.weight" for x in "abcd"}
+    small = prunella.Plan.from_kept(graph, {group.name: [0, 2, 5]}).apply(model)
+    assert (small.a.out_features, small.b.out_features) == (3, 3)

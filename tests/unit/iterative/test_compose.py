@@ -238,8 +238,15 @@ def test_units_that_the_original_does_not_let_go(two):
     fixed = replace(first.graph.group("0"), prunable=False, reason="is needed")
     rigid = replace(first.graph, groups=(fixed, tail))
     plan = prunella.Plan.from_kept(first.graph, {"0": [0, 2]})
-    with pytest.raises(InputError, match=r"removes what must stay.*'0.weight', positions 1, 3, 4"):
+    with pytest.raises(
+        InputError, match=r"removes or scales what must stay.*'0.weight', positions 1, 3, 4"
+    ):
         prunella.compose(prunella.Plan.from_kept(rigid, {}), plan)
+    scaling = prunella.Plan.from_kept(first.graph, {}, scales={"0": [2.0, 1.0, 1.0, 1.0, 3.0, 1.0]})
+    with pytest.raises(
+        InputError, match=r"removes or scales what must stay.*'4.weight', positions 0, "
+    ):
+        prunella.compose(prunella.Plan.from_kept(rigid, {}), scaling)
 
 
 def _two():

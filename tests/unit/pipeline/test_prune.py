@@ -11,6 +11,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 import prunella
 from prunella.core.errors import BudgetError, DataError, GraphError, InputError
+from prunella.pipeline.reporting import RunFacts, build_report
 
 RECIPE = prunella.Recipe(epochs=2, learning_rate=0.02)
 CLASSES = 4
@@ -204,6 +205,39 @@ def test_no_retraining(trained, sets):
     assert result.accuracy.after_repair is not None
     found = prunella.accuracy(result.model, loader(sets["certification"]))[0]
     assert found == result.accuracy.after_repair
+
+
+@pytest.mark.parametrize("method", ["taylor", "bn-scale", "pfp-random"])
+def test_each_method_scores_in_its_own_way(trained, sets, method):
+    result = prunella.prune(
+        trained,
+        loader(sets["calibration"]),
+        budget=prunella.Params(0.5),
+        evaluation=loader(sets["certification"]),
+        recipe=RECIPE,
+        method=method,
+        seed=1,
+    )
+    assert result.scores.method == ("pfp" if method == "pfp-random" else method)
+    assert result.plan.method == method
+    assert result.cost[1].params <= 0.5 * result.cost[0].params
+    assert result.accuracy.after_retrain > result.accuracy.original - 0.1
+    assert bool(result.plan.scales) == (method == "pfp-random")
+    notes = build_report(result, RunFacts()).notes
+    assert any("were scaled by" in note for note in notes) == (method == "pfp-random")
+
+
+@pytest.mark.parametrize("method", ["filter-norm", "taylor", "random"])
+def test_calibration_samples_are_remembered_whatever_the_method(trained, sets, method):
+    """They repair the network even where they did not score it."""
+    arguments = {"budget": prunella.Params(0.5), "recipe": RECIPE, "method": method}
+    calibration = loader(sets["calibration"])
+    result = prunella.prune(trained, calibration, **arguments)
+    assert result.plan.samples.count == 160
+    with pytest.raises(DataError, match="160 of 160 certification samples are also used for"):
+        prunella.prune(trained, calibration, certification=calibration, **arguments)
+    with pytest.raises(DataError):
+        prunella.certify(trained, result.model, calibration, used=(result.plan.samples,))
 
 
 def test_random_needs_no_scores_and_remembers_its_samples(trained, sets):

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from prunella.core.errors import InputError
-from prunella.sampling import expected_unique, probabilities
+from prunella.sampling import draws_for_unique, expected_unique, probabilities
 
 SCORES = hnp.arrays(
     np.float64, st.integers(1, 40), elements=st.floats(0, 1, allow_subnormal=False)
@@ -73,3 +73,41 @@ def test_errors_say_what_is_wrong() -> None:
     for draws in (-1, math.inf, math.nan):
         with pytest.raises(InputError, match="draws is"):
             expected_unique([1.0], draws)
+
+
+@settings(deadline=None)
+@given(SCORES, st.floats(1e-3, 0.999))
+def test_draws_for_unique_gives_the_wanted_expectation(scores, share: float) -> None:
+    p = probabilities(scores)
+    support = int((p > 0).sum())
+    wanted = share * support
+    if support == 1 or (p.max() == 1 and wanted < 1):
+        return
+    draws = draws_for_unique(p, wanted)
+    assert expected_unique(p, draws) == pytest.approx(wanted, rel=1e-9)
+    assert draws >= wanted * (1 - 1e-9) or wanted < 1
+
+
+@settings(deadline=None)
+@given(
+    hnp.arrays(np.float64, st.integers(2, 40), elements=st.floats(0.01, 1)),
+    st.floats(0.01, 3),
+)
+def test_draws_for_unique_is_the_inverse(scores, times: float) -> None:
+    """Up to some draws for each channel; beyond, many numbers of draws hold all but the same."""
+    p = probabilities(scores)
+    draws = times * len(p)
+    assert draws_for_unique(p, expected_unique(p, draws)) == pytest.approx(draws, rel=1e-9)
+
+
+def test_draws_for_unique_where_it_is_known() -> None:
+    assert draws_for_unique([0.2, 0.8], 0) == 0
+    assert draws_for_unique([0.2, 0.8], 1) == 1
+    assert draws_for_unique([1.0], 1) == 1
+    assert draws_for_unique([0.5, 0.5], 1.75) == pytest.approx(3, rel=1e-12)
+    assert draws_for_unique([1 - 1e-12, 1e-12], 1.5) == pytest.approx(math.log(2) * 1e12, rel=1e-3)
+    for p, unique, support in (([0.5, 0.5, 0.0], 2, 2), ([1.0], 0.5, 1), ([0.5, 0.5], -1, 2)):
+        with pytest.raises(InputError, match=rf"unique is {unique}; .* less than {support}"):
+            draws_for_unique(p, unique)
+    with pytest.raises(InputError, match="unique is nan"):
+        draws_for_unique([0.5, 0.5], math.nan)

@@ -30,12 +30,12 @@ from prunella.core.errors import BudgetError, GraphError
 from prunella.core.types import ChannelScores
 from prunella.files import load_weights
 from prunella.files.stages import StageFiles
+from prunella.methods import METHODS
+from prunella.methods import method as method_named
 from prunella.pipeline import PruneResult
 from prunella.pipeline import prune as prune_network
 from prunella.pipeline.samples import first_sample
 from prunella.retrain import Checkpoint
-from prunella.select import METHODS
-from prunella.select import method as method_named
 from prunella.terminal import progress_for_people
 from prunella.tracing import trace
 
@@ -48,6 +48,8 @@ EXAMPLES = examples(
     "prunella prune --network mine:network --weights mine.pt --data mine:samples \\\n"
     "    --flops 0.5",
 )
+
+NAMED = {"Methods": {method.name: method.summary for method in METHODS.values()}}
 
 _OF_TRACE = ("include", "exclude", "equal_layers", "through_norms")
 
@@ -69,17 +71,41 @@ def prune(
     download: o.Download = None,
     params: Annotated[
         float | None,
-        o.option(o.SIZE, "FRACTION", "0.4 keeps at most 40 % of the parameters; or give --flops."),
+        o.option(
+            o.SIZE, "FRACTION", "0.4 keeps at most 40 % of the parameters; or give another budget."
+        ),
     ] = None,
     flops: Annotated[
         float | None, o.option(o.SIZE, "FRACTION", "0.5 keeps at most 50 % of the multiply-adds.")
+    ] = None,
+    bytes_: Annotated[
+        float | None,
+        o.option(o.SIZE, "FRACTION", "0.5 keeps at most 50 % of the bytes.", name="--bytes"),
+    ] = None,
+    latency: Annotated[
+        float | None,
+        o.option(
+            o.SIZE,
+            "FRACTION",
+            "0.6 runs in at most 60 % of the time: cut networks are timed on this device, which "
+            "should have nothing else to do.",
+        ),
+    ] = None,
+    latency_batch: Annotated[
+        int | None,
+        o.option(
+            o.SIZE,
+            "N",
+            "Samples run at once in that timing.",
+            default=o.default_of(PruneConfig, "latency_batch"),
+        ),
     ] = None,
     method: Annotated[
         str | None,
         o.option(
             o.SIZE,
             "NAME",
-            "; ".join(f"{m.name}: {m.summary}" for m in METHODS.values()) + ".",
+            "How channels are scored and chosen; the methods are listed below.",
             default=o.default_of(PruneConfig, "method"),
         ),
     ] = None,
@@ -177,6 +203,7 @@ def prune(
     """
     given = {
         "network": network, "weights": weights, "data": data, "params": params, "flops": flops,
+        "bytes": bytes_, "latency": latency, "latency_batch": latency_batch,
         "include": include or None, "exclude": exclude or None,
         "equal_layers": equal_layers or None, "through_norms": through_norms or None,
         "method": method, "multiple": multiple, "recipe.epochs": epochs,

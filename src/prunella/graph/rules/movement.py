@@ -16,8 +16,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from prunella.graph.call import Call, rule
-from prunella.graph.labels import FIXED, Labels, compact, varying_axes
+from prunella.graph.labels import FIXED, Labels
+from prunella.graph.layout import compact, varying_axes
 from prunella.graph.rules.contract import freeze_all
+from prunella.graph.splits import note_split
 
 _MOVES = (
     "alias", "detach", "diagonal", "expand", "flip", "lift_fresh", "permute", "repeat",
@@ -112,7 +114,10 @@ def divide(call: Call, labels: Labels) -> None:
             parts = (
                 known.unbind(axis) if single else call.func(known, *call.args[1:], **call.kwargs)
             )
-            _note_parts([p.unsqueeze(axis) if single else p for p in parts], axis, call, labels)
+            parts = [p.unsqueeze(axis) if single else p for p in parts]
+            split = note_split(parts, axis, call, labels)
+            if split is None or split.is_equal:
+                _note_parts(parts, axis, call, labels)
     _moved(call, labels, lambda found: call.func(found, *call.args[1:], **call.kwargs))
 
 

@@ -75,13 +75,26 @@ def reduction(call: Call, labels: Labels) -> None:
         labels.put_when_read(out, found)
 
 
-@rule("_softmax", "_log_softmax", "_safe_softmax", "cumsum", "glu_jvp", "sort", "topk", "argsort")
-def along_axis(call: Call, labels: Labels) -> None:
-    """Softmax over an axis that holds channels mixes them, so they are frozen."""
+@rule("_softmax", "_log_softmax", "_safe_softmax")
+def softmax(call: Call, labels: Labels) -> None:
+    """Channels along the axis share one sum, so they go together: a whole softmax, or nothing."""
     known = labels.get(call.first)
     if known is None:
         if labels.layers(call.first):
             freeze_all(call, labels, "softmax of a stored tensor")
+        return
+    reason = f"{call.operation.strip('_')} over channels at {call.where()}"
+    reduced = labels.tie_along(known, [call.args[1] % known.ndim], reason)
+    labels.put(call.out, reduced.expand(call.out.shape))
+
+
+@rule("cumsum", "glu_jvp", "sort", "topk", "argsort")
+def along_axis(call: Call, labels: Labels) -> None:
+    """An order along an axis that holds channels mixes them, so they are frozen."""
+    known = labels.get(call.first)
+    if known is None:
+        if labels.layers(call.first):
+            freeze_all(call, labels, f"{call.operation} of a stored tensor")
         return
     place = 2 if call.operation == "topk" else 1
     given = call.args[place] if len(call.args) > place else call.kwargs.get("dim", -1)

@@ -12,7 +12,7 @@ import prunella
 from prunella.allocate import uniform
 from prunella.core.errors import InputError
 from prunella.core.types import ChannelScores
-from prunella.select import METHODS, Selection, register_method
+from prunella.methods import METHODS, Selection, register_method
 
 BUDGET = prunella.Params(0.5)
 
@@ -48,7 +48,7 @@ def scores(graph, *, by_group=None, norms=None, method="pfp"):
 
 
 def test_unknown_method_lists_those_that_exist(graph):
-    with pytest.raises(InputError, match=r"unknown method 'magic'.*pfp, filter-norm, random"):
+    with pytest.raises(InputError, match=r"unknown method 'magic'.*: pfp, .*filter-norm, .*random"):
         prunella.plan(graph, None, BUDGET, method="magic")
 
 
@@ -179,7 +179,7 @@ def test_missing_norms_are_refused(graph):
 
 
 def test_scores_of_another_method_are_refused(graph):
-    with pytest.raises(InputError, match="'pfp' needs sensitivities, got scores of method 'l1'"):
+    with pytest.raises(InputError, match="'pfp' needs scores of 'pfp', got scores of method 'l1'"):
         prunella.plan(graph, scores(graph, method="l1"), BUDGET)
 
 
