@@ -150,6 +150,20 @@ def raised(
     return tuple(best)
 
 
+def unit_sensitivities(
+    call: Contraction,
+    units: Tensor,  # (U, k) positions along the weight's input axis
+    *,
+    memory: int = 1 << 28,
+) -> Tensor:
+    """Largest share of each unit within this one call; (U,) float32, in [0, 1]."""
+    best = torch.zeros(len(units), dtype=torch.float64)
+    if call.inputs.numel():
+        seen = Seen(call=call, results=None, signed=bool(call.inputs.amin() < 0))
+        (best,) = raised(seen, [Reader(units=units, best=best)], Prepared(memory))
+    return best.float().clamp_(max=1)
+
+
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class _Job:
     """One group of a call: `reads` has a reader's number, its units, and their places, each."""
