@@ -27,7 +27,8 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "generators"))
 
 from prunella.graph import trace as labelled_trace
 from prunella.graph.call import RULES, Call
-from prunella.graph.labels import Labels, compact
+from prunella.graph.labels import Labels
+from prunella.graph.layout import compact
 from prunella.graph.rules import attention, contract, elementwise, movement, normalise
 from prunella.surgery import apply as surgery
 from prunella.surgery import attributes
@@ -146,7 +147,7 @@ FAULTS: dict[str, Fault] = {
     "a concatenation is read in reverse": instead(movement, "_on_thin", reversed_parts),
     "flip moves nothing": rules(flip=as_it_is),
     "glu does not tie its halves": rules(glu=halves_not_tied),
-    "batch norm carries nothing": instead(normalise, "meet", nothing),
+    "batch norm carries nothing": instead(normalise, "meet_vectors", nothing),
     "group norm forgets its groups": rules(native_group_norm=group_norm_without_groups),
     "layer norm mixes nothing": instead(normalise, "mix", nothing),
     "softmax over channels mixes nothing": rules(_softmax=as_it_is),

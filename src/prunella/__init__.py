@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from prunella import data, networks, testing
     from prunella.certificate import certify
-    from prunella.core.budgets import Budget, Flops, Params
+    from prunella.core.budgets import Budget, Bytes, Flops, Latency, Params
     from prunella.core.errors import (
         BudgetError,
         ConfigWarning,
@@ -45,20 +45,23 @@ if TYPE_CHECKING:
         save_weights,
     )
     from prunella.graph import rule as register_rule
+    from prunella.guarantee import AprioriBounds, a_priori
     from prunella.iterative import compose, slice_optimizer
     from prunella.measure import accuracy, compare_latency, cost
     from prunella.methods import METHODS, Method, Selection, register_method, score
     from prunella.pipeline import PruneResult, prune
+    from prunella.planning import make_plan as plan
     from prunella.plans import Plan
-    from prunella.plans import make_plan as plan
     from prunella.retrain import Recipe, fit, reestimate_batchnorm
     from prunella.sensitivity import sensitivities
     from prunella.tracing import trace
 
 __all__ = [
     "METHODS",
+    "AprioriBounds",
     "Budget",
     "BudgetError",
+    "Bytes",
     "Certificate",
     "ChannelGraph",
     "ChannelGroup",
@@ -72,6 +75,7 @@ __all__ = [
     "Flops",
     "GraphError",
     "InputError",
+    "Latency",
     "Member",
     "Method",
     "Params",
@@ -82,6 +86,7 @@ __all__ = [
     "Selection",
     "SurgeryError",
     "__version__",
+    "a_priori",
     "accuracy",
     "certify",
     "compare_latency",
@@ -114,8 +119,10 @@ __all__ = [
 # Where each name comes from, the same as above: importing torch takes seconds, so nothing that
 # needs it is imported before it is asked for.
 _HOMES = {
+    "AprioriBounds": "prunella.guarantee:AprioriBounds",
     "Budget": "prunella.core.budgets:Budget",
     "BudgetError": "prunella.core.errors:BudgetError",
+    "Bytes": "prunella.core.budgets:Bytes",
     "Certificate": "prunella.core.results:Certificate",
     "ChannelGraph": "prunella.core.types:ChannelGraph",
     "ChannelGroup": "prunella.core.types:ChannelGroup",
@@ -128,6 +135,7 @@ _HOMES = {
     "FileError": "prunella.core.errors:FileError",
     "Flops": "prunella.core.budgets:Flops",
     "GraphError": "prunella.core.errors:GraphError",
+    "Latency": "prunella.core.budgets:Latency",
     "InputError": "prunella.core.errors:InputError",
     "METHODS": "prunella.methods:METHODS",
     "Member": "prunella.core.types:Member",
@@ -140,6 +148,7 @@ _HOMES = {
     "Selection": "prunella.methods:Selection",
     "SurgeryError": "prunella.core.errors:SurgeryError",
     "__version__": "prunella.core.version:__version__",
+    "a_priori": "prunella.guarantee:a_priori",
     "accuracy": "prunella.measure:accuracy",
     "certify": "prunella.certificate:certify",
     "compare_latency": "prunella.measure:compare_latency",
@@ -154,7 +163,7 @@ _HOMES = {
     "load_plan": "prunella.files:load_plan",
     "load_weights": "prunella.files:load_weights",
     "networks": "prunella.networks",
-    "plan": "prunella.plans:make_plan",
+    "plan": "prunella.planning:make_plan",
     "prune": "prunella.pipeline:prune",
     "reestimate_batchnorm": "prunella.retrain:reestimate_batchnorm",
     "register_method": "prunella.methods:register_method",

@@ -10,8 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from prunella.allocate import CostModel
-from prunella.core.budgets import Budget
+from prunella.core.budgets import Budget, Latency
 from prunella.core.errors import InputError
+from prunella.core.results import RunTimes
 from prunella.core.samples import SampleIds
 from prunella.core.types import ChannelGraph, ChannelGroup, ChannelScores, Cost
 from prunella.graph.labelled_run import require_prunable
@@ -34,18 +35,20 @@ class Plan:
         method: Name of the method; "by hand" for a plan by hand.
         seed: Seed of the method's random draws.
         samples: The samples that informed the plan; a certificate must not use them.
+        latency: Run times beside the original's, measured while planning for a `Latency` budget.
         scales: For groups whose units were drawn, by what the weights that read each kept unit are
             multiplied: float64, in the order of `kept`.
     """
 
     graph: ChannelGraph
     kept: Mapping[str, Tensor]  # group name -> (kept,) int64
-    requested: Budget | None
+    requested: Budget | Latency | None
     original: Cost
     achieved: Cost
     method: str
     seed: int
     samples: SampleIds
+    latency: RunTimes | None = None
     scales: Mapping[str, Tensor] = field(default_factory=dict)
 
     @staticmethod
@@ -53,10 +56,11 @@ class Plan:
         graph: ChannelGraph,
         kept: Mapping[str, Tensor | list[int]],
         *,
-        requested: Budget | None = None,
+        requested: Budget | Latency | None = None,
         method: str = "by hand",
         seed: int = 0,
         samples: SampleIds | None = None,
+        latency: RunTimes | None = None,
         scales: Mapping[str, Tensor | list[float]] | None = None,
     ) -> Plan:
         """A plan from the units to keep; groups that are not named stay whole.
@@ -95,6 +99,7 @@ class Plan:
             method=method,
             seed=seed,
             samples=samples or SampleIds.none(),
+            latency=latency,
             scales=factors,
         )
 
@@ -122,6 +127,12 @@ class Plan:
             f"plan by {self.method}: {100 * params:.1f} % of the parameters, "
             f"{100 * macs:.1f} % of the multiply-adds"
         ]
+        if self.latency is not None:
+            before, after = 1e3 * self.latency.before[1], 1e3 * self.latency.after[1]
+            lines.append(
+                f"  {100 / self.latency.speedup:.1f} % of the run time with a batch of "
+                f"{self.latency.batch} ({after:.3g} of {before:.3g} ms)"
+            )
         width = max(len(group.name) for group in self.graph.groups)
         for group in self.graph.groups:
             stays = len(self.kept[group.name]) if group.prunable else group.size
@@ -134,7 +145,7 @@ class Plan:
         return "" if found is None else f"  scaled {found.min():.3g} to {found.max():.3g}"
 
 
-def make_plan(
+def plan_for_cost(
     graph: ChannelGraph,
     scores: ChannelScores | None,
     budget: Budget,
@@ -143,28 +154,16 @@ def make_plan(
     multiple: int = 1,
     seed: int = 0,
 ) -> Plan:
-    """Choose which units to keep so that the budget is met.
+    """Choose which units to keep so that a cost known from the graph is met.
 
-    Args:
-        graph: From `trace`.
-        scores: From `score` with the same method, or `sensitivities` for the family "pfp"; may be
-            None for methods that use none ("random").
-        budget: `Params(0.4)` keeps at most 40 % of the parameters, `Flops(0.5)` at most half of
-            the multiply-adds.
-        method: A registered name, for instance "pfp", "taylor" or "filter-norm"; `METHODS` has all.
-        multiple: Keep multiples of this many channels (or all of a group); 8 suits CPUs.
-        seed: For methods that draw at random.
-
-    Raises:
-        BudgetError: the budget cannot be met; names the smallest reachable value.
-        GraphError: nothing can be pruned; gives the reason for each group.
-        InputError: unknown method, or scores that do not belong to the graph or the method.
+    For the arguments and errors see `prunella.planning.make_plan`.
     """
     require_prunable(graph)
     if not isinstance(budget, Budget):
         raise InputError(
             f"the budget is {budget!r}; expected for instance Params(0.4) to keep 40 % of the "
-            "parameters, or Flops(0.5) to keep half of the multiply-adds."
+            "parameters, Flops(0.5) to keep half of the multiply-adds, or Latency(0.6) to run in "
+            "60 % of the time."
         )
     if multiple < 1:
         raise InputError(f"multiple must be at least 1, got {multiple}.")

@@ -18,8 +18,8 @@ from safetensors import safe_open
 
 from prunella.cli import interrupts, outcome, say
 
-STAGES = ("tracing", "scoring", "cutting", "measuring accuracy", "repairing", "retraining",
-          "certifying", "measuring run times")  # fmt: skip
+STAGES = ("tracing", "scoring", "planning", "cutting", "measuring accuracy", "repairing",
+          "retraining", "certifying", "measuring run times")  # fmt: skip
 WHOLE = {"config.yaml", "scores.safetensors", "training.safetensors"}
 
 

@@ -14,7 +14,7 @@ from prunella.cli import config
 from prunella.cli.main import main
 from prunella.cli.say import Speaker
 from prunella.core.progress import silent
-from prunella.core.results import Accuracies, Latency
+from prunella.core.results import Accuracies, RunTimes
 from prunella.core.types import Cost
 from prunella.terminal import progress_for_people
 
@@ -35,9 +35,9 @@ COST = (
     Cost(params=9_557_032, macs=1_089_184_256, bytes=38_228_128),
 )
 LATENCY = (
-    Latency(batch=1, runs=30, before=(0.0511, 0.0532, 0.0601), after=(0.02, 0.021, 0.03),
+    RunTimes(batch=1, runs=30, before=(0.0511, 0.0532, 0.0601), after=(0.02, 0.021, 0.03),
             speedup=2.53),
-    Latency(batch=128, runs=30, before=(1.0511, 1.1532, 1.2601), after=(1.1, 1.2, 1.3),
+    RunTimes(batch=128, runs=30, before=(1.0511, 1.1532, 1.2601), after=(1.1, 1.2, 1.3),
             speedup=0.96),
 )  # fmt: skip
 

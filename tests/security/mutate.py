@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from prunella.core.results import Accuracies, Certificate, Latency, LayerReport, Report
+from prunella.core.results import Accuracies, Certificate, LayerReport, Report, RunTimes
 from prunella.core.types import Cost
 
 CERTIFICATE = Certificate(
@@ -40,7 +40,7 @@ REPORT = Report(
     ),
     accuracy=Accuracies(original=0.9, after_cut=0.5, samples=100),
     latency=(
-        Latency(batch=1, runs=9, before=(0.1, 0.2, 0.3), after=(0.05, 0.1, 0.2), speedup=2.0),
+        RunTimes(batch=1, runs=9, before=(0.1, 0.2, 0.3), after=(0.05, 0.1, 0.2), speedup=2.0),
     ),
     certificate=CERTIFICATE,
     training={"epoch": (1.0, 2.0), "loss": (0.5, float("inf"))},

@@ -165,7 +165,7 @@ def _bisect(
 
     smallest = allocation(high)
     if budget.measure(smallest.achieved) > target:
-        raise BudgetError(_unreachable(graph, budget, model, smallest, multiple))
+        raise _unreachable(graph, budget, model, smallest, multiple)
     best = allocation(low)
     if budget.measure(best.achieved) <= target:
         return best
@@ -238,14 +238,14 @@ def _rounded(wanted: float, size: int, multiple: int) -> int:
 
 def _unreachable(
     graph: ChannelGraph, budget: Budget, model: CostModel, smallest: Allocation, multiple: int
-) -> str:
+) -> BudgetError:
     full = budget.measure(model.full)
     reach = budget.measure(smallest.achieved)
     # Rounded up, so that the value named can really be asked for.
     fraction = math.ceil(1e4 * reach / full) / 1e4
     frozen = [group.name for group in graph.groups if not group.prunable]
     named = f"that is {type(budget).__name__}({fraction:g})" if fraction < 1 else "nearly all"
-    return (
+    message = (
         f"{type(budget).__name__}({budget.fraction:g}) asks for at most "
         f"{budget.fraction * full:,.0f} of {full:,} {budget.unit}, but the smallest reachable is "
         f"{reach:,}, {named}: every group keeps at least "
@@ -253,3 +253,4 @@ def _unreachable(
         f"{len(graph.groups)} groups cannot be pruned ({', '.join(frozen[:5])}"
         f"{', ...' if len(frozen) > 5 else ''}). Ask for at least that, or lower the multiple."
     )
+    return BudgetError(message, smallest=fraction if fraction < 1 else None)

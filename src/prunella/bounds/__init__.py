@@ -9,6 +9,7 @@ from prunella.bounds.means import (
 )
 from prunella.bounds.quantiles import (
     conformal_rank,
+    conformal_samples_needed,
     samples_needed,
     tolerance_limit,
     tolerance_rank,
@@ -20,6 +21,7 @@ __all__ = [
     "clopper_pearson_lower",
     "clopper_pearson_upper",
     "conformal_rank",
+    "conformal_samples_needed",
     "hoeffding_upper",
     "paired_difference_upper",
     "samples_needed",

@@ -121,3 +121,15 @@ def conformal_rank(n: int, alpha: float) -> int | None:
     exact = Fraction(repr(check_probability("alpha", alpha)))
     rank = math.ceil((n + 1) * (1 - exact))
     return rank if rank <= n else None
+
+
+def conformal_samples_needed(alpha: float) -> int:
+    """The smallest n for which `conformal_rank` is not None.
+
+    The largest of n values is a limit iff (n + 1)(1 - alpha) <= n, so n = ceil(1 / alpha - 1).
+
+    Raises:
+        InputError: alpha is not in (0, 1).
+    """
+    exact = Fraction(repr(check_probability("alpha", alpha)))
+    return max(1, math.ceil(1 / exact - 1))

@@ -11,7 +11,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from prunella.cli.yamltext import read_yaml
-from prunella.core.budgets import Budget, Flops, Params
+from prunella.core.budgets import Budget, Bytes, Flops, Latency, Params
 from prunella.core.errors import InputError
 from prunella.core.words import one_line, shown
 from prunella.files.atomic import read_text
@@ -58,13 +58,18 @@ class TrainConfig(ModelConfig, DataConfig):
 class PruneConfig(ModelConfig, DataConfig):
     """Everything `prunella prune` needs."""
 
-    alternatives: ClassVar[tuple[str, ...]] = ("params", "flops")
+    alternatives: ClassVar[tuple[str, ...]] = ("params", "flops", "bytes", "latency")
 
     weights: Path = Field(description="weights of the trained network")
     params: Probability | None = Field(None, description="0.4 keeps at most 40 % of the parameters")
     flops: Probability | None = Field(
         None, description="0.4 keeps at most 40 % of the multiply-adds"
     )
+    bytes: Probability | None = Field(None, description="0.4 keeps at most 40 % of the bytes")
+    latency: Probability | None = Field(
+        None, description="0.6 runs in at most 60 % of the time, measured on this device"
+    )
+    latency_batch: Count = Field(1, description="samples run at once while that is measured")
     include: tuple[str, ...] = Field((), description="prune channels of these modules only")
     exclude: tuple[str, ...] = Field((), description="modules whose channels all stay")
     equal_layers: bool = Field(False, description="layers alike keep equal numbers of channels")
@@ -82,23 +87,27 @@ class PruneConfig(ModelConfig, DataConfig):
     seed: Seed = 0
 
     @property
-    def budget(self) -> Budget:
+    def budget(self) -> Budget | Latency:
         """The one budget that was given.
 
         Raises:
-            InputError: none, or both.
+            InputError: none, or several.
         """
-        if self.params is not None and self.flops is not None:
-            raise InputError(f"got two budgets, --params {self.params:g} and --flops "
-                             f"{self.flops:g}; give one of them.")  # fmt: skip
-        if self.params is not None:
-            return Params(self.params)
-        if self.flops is not None:
-            return Flops(self.flops)
-        raise InputError(
-            "got no budget; give --params 0.4 to keep at most 40 % of the parameters, or --flops "
-            "0.5 to keep at most half of the multiply-adds."
-        )
+        given = {name: getattr(self, name) for name in self.alternatives}
+        chosen = [name for name, fraction in given.items() if fraction is not None]
+        if len(chosen) > 1:
+            words = " and ".join(f"--{name} {given[name]:g}" for name in chosen)
+            raise InputError(f"got {len(chosen)} budgets, {words}; give one of them.")
+        if not chosen:
+            raise InputError(
+                "got no budget; give --params 0.4 to keep at most 40 % of the parameters, --flops "
+                "0.5 to keep at most half of the multiply-adds, or --bytes or --latency."
+            )
+        (name,) = chosen
+        if name == "latency":
+            return Latency(given[name], batch=self.latency_batch)
+        kinds: dict[str, type[Budget]] = {"params": Params, "flops": Flops, "bytes": Bytes}
+        return kinds[name](given[name])
 
 
 class CertifyConfig(ModelConfig, DataConfig):
@@ -182,6 +191,7 @@ def _explain(
 ) -> str:
     """All that is wrong with a configuration, in the names that the user gave."""
     missing, problems = [], []
+    unknown = 0
     for problem in error.errors():
         path = [str(part) for part in problem["loc"]]
         field = one_line(".".join(path))
@@ -189,7 +199,8 @@ def _explain(
         if problem["type"] == "missing":
             missing.append(f"--{field.replace('_', '-')}")
         elif problem["type"] == "extra_forbidden":
-            problems.append(f"{name} is no known field{_nearest(path, kind)}")
+            problems.append(f"{name} is no known field{_nearest(path, kind, unknown)}")
+            unknown += 1
         else:
             wrong = one_line(problem["msg"]).replace("Input should", "should", 1)
             known = kind.model_fields.get(field)
@@ -204,10 +215,13 @@ def _explain(
     return f"{'; '.join(problems)}."
 
 
-def _nearest(path: list[str], kind: type[BaseModel]) -> str:
+def _nearest(path: list[str], kind: type[BaseModel], already: int) -> str:
+    """A field of a similar name, or all of them, which is said once."""
     fields = list(kind.model_fields)
     if len(path) > 1:
         inner = kind.model_fields[path[0]].annotation
         fields = list(getattr(inner, "model_fields", {}))
     close = difflib.get_close_matches(path[-1], fields, n=1, cutoff=0.6)
-    return f" (did you mean {close[0]}?)" if close else f" (there are: {', '.join(fields)})"
+    if close:
+        return f" (did you mean {close[0]}?)"
+    return "" if already else f" (there are: {', '.join(fields)})"

@@ -24,11 +24,17 @@ _DATA_SETS = (
 )
 
 
-def option(section: str, metavar: str, text: str, *, default: object = None) -> Any:
-    """An option that takes a value; the default is that of the configuration, for the help."""
+def option(
+    section: str, metavar: str, text: str, *, default: object = None, name: str | None = None
+) -> Any:
+    """An option that takes a value; the default is that of the configuration, for the help.
+
+    Its name is that of the parameter if none is given.
+    """
     if default is not None:
         text = f"{text} [default: {default}]"
-    return typer.Option(metavar=metavar, help=text, rich_help_panel=section)
+    names = () if name is None else (name,)
+    return typer.Option(*names, metavar=metavar, help=text, rich_help_panel=section)
 
 
 def default_of(kind: type[BaseModel], name: str) -> Any:

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from prunella.core.results import Accuracies, Certificate, Latency
+from prunella.core.results import Accuracies, Certificate, RunTimes
 from prunella.core.types import ChannelGraph, Cost
 from prunella.exporting import ExportCheck
 from prunella.pipeline import PruneResult
@@ -105,7 +105,7 @@ class Speaker:
         self,
         cost: tuple[Cost, Cost],
         accuracy: Accuracies,
-        latency: tuple[Latency, ...],
+        latency: tuple[RunTimes, ...],
     ) -> None:
         """Before and after in one table."""
         if self.quiet:
@@ -141,7 +141,7 @@ class Speaker:
     def exported(
         self,
         checks: Sequence[tuple[ExportCheck | None, ExportCheck]],
-        latency: Mapping[int, Latency | Quartiles],
+        latency: Mapping[int, RunTimes | Quartiles],
         *,
         runs: int,
     ) -> None:
@@ -161,7 +161,7 @@ class Speaker:
                 old = f"{before.relative_difference:.1e}"
                 table.add_row("  largest difference", old, apart, style="dim")
         for batch, row in latency.items():
-            if isinstance(row, Latency):
+            if isinstance(row, RunTimes):
                 _add_times(table, batch, row.before, row.after, row.speedup)
             else:
                 _add_times(table, batch, None, row, None)

@@ -12,8 +12,8 @@ from prunella.core.types import Cost
 
 
 @dataclass(frozen=True, slots=True)
-class Budget(ABC):
-    """A share of the original network to keep.
+class Share(ABC):
+    """A share of something of the original network that may be kept.
 
     Attributes:
         fraction: Kept fraction, strictly between 0 and 1.
@@ -33,6 +33,17 @@ class Budget(ABC):
                 "between 0 and 1 (0 would keep nothing and 1 would remove nothing), "
                 "for instance 0.4 to keep 40 %."
             )
+
+
+class Budget(Share):
+    """A share of a cost that the graph knows exactly: no network is run."""
+
+    __slots__ = ()
+
+    @property
+    def words(self) -> str:
+        """The request in words."""
+        return f"at most {100 * self.fraction:g} % of the {self.unit}"
 
     @property
     @abstractmethod
@@ -72,3 +83,45 @@ class Flops(Budget):
     def measure(self, cost: Cost) -> int:
         """The number of multiply-adds."""
         return cost.macs
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Bytes(Budget):
+    """`Bytes(0.5)`: keep at most 50 % of the bytes of all parameters and buffers."""
+
+    @property
+    def unit(self) -> str:
+        """What is counted, for messages."""
+        return "bytes"
+
+    def measure(self, cost: Cost) -> int:
+        """The number of bytes."""
+        return cost.bytes
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Latency(Share):
+    """`Latency(0.6)`: run in at most 60 % of the time, measured on the model's device.
+
+    Attributes:
+        batch: Samples that are run at once.
+    """
+
+    batch: int = 1
+
+    def __post_init__(self) -> None:
+        super(
+            Latency, self
+        ).__post_init__()  # `slots` makes a new class, which plain super() misses
+        if not isinstance(self.batch, int) or self.batch < 1:
+            raise BudgetError(
+                f"Latency({self.fraction:g}, batch={self.batch!r}): the batch must be a whole "
+                "number of samples, at least 1."
+            )
+
+    @property
+    def words(self) -> str:
+        """The request in words."""
+        return f"at most {100 * self.fraction:g} % of the run time with a batch of {self.batch}"

@@ -26,7 +26,15 @@ class FileError(PrunellaError, ValueError):
 
 
 class BudgetError(PrunellaError, ValueError):
-    """The budget cannot be met; the message names the smallest reachable value."""
+    """The budget cannot be met; the message names the smallest reachable value.
+
+    Attributes:
+        smallest: The smallest fraction that can be asked for, where it is known.
+    """
+
+    def __init__(self, message: str, *, smallest: float | None = None) -> None:
+        super().__init__(message)
+        self.smallest = smallest
 
 
 class GraphError(PrunellaError, RuntimeError):

@@ -225,7 +225,7 @@ def _read_field(data: dict[str, Any], name: str) -> Any:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Latency:
+class RunTimes:
     """Run times of two networks measured in turn on one device, in seconds per batch.
 
     Attributes:
@@ -308,7 +308,7 @@ class Report:
     after: Cost
     layers: tuple[LayerReport, ...]
     accuracy: Accuracies
-    latency: tuple[Latency, ...]
+    latency: tuple[RunTimes, ...]
     certificate: Certificate | None
     training: Mapping[str, tuple[float, ...]]
     environment: Mapping[str, str]

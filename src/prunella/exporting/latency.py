@@ -8,7 +8,7 @@ from pathlib import Path
 
 from prunella.core.errors import ExportError, PrunellaError
 from prunella.core.progress import Progress, silent
-from prunella.core.results import Latency
+from prunella.core.results import RunTimes
 from prunella.exporting.check import words
 from prunella.exporting.formats import onnx_feed, onnx_session
 from prunella.exporting.inputs import Inputs
@@ -26,7 +26,7 @@ def compare_onnx_latency(
     batches: tuple[int, ...] = (1, 64),
     runs: int = 30,
     progress: Progress = silent,
-) -> tuple[Latency, ...]:
+) -> tuple[RunTimes, ...]:
     """Time two ONNX files in ONNX Runtime on the CPU, alternating run by run.
 
     It uses as many threads as PyTorch does, see `torch.set_num_threads`.

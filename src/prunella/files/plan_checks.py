@@ -19,6 +19,7 @@ from prunella.files.fields import entry, items, number, text, truth, whole
 MOST_POSITIONS = 1 << 25
 MOST_ELEMENTS = 1 << 28  # of all example inputs; of floating-point ones only the shape is stored
 _MOST_AXES = 16
+_MOST_BYTES = 1 << 53  # of all stored tensors; costs are added up in 64 bits
 _MOST_PARTS = 1 << 12  # of one split
 _MOST_DEPTH = 32  # of lists and dictionaries in the example inputs
 
@@ -55,6 +56,7 @@ def check_plan(data: Any) -> None:
     kept = entry(data, "kept", "the plan")
     _check_kept(kept, sizes)
     _check_scales(entry(data, "scales", "the plan"), kept)
+    entry(data, "latency", "the plan")
 
 
 def check_disjoint(graph: ChannelGraph) -> None:
@@ -72,6 +74,7 @@ def check_disjoint(graph: ChannelGraph) -> None:
 def _check_tensors(rows: list[Any]) -> dict[str, tuple[int, ...]]:
     """The shapes of the stored tensors, by name."""
     shapes: dict[str, tuple[int, ...]] = {}
+    size = 0
     for place, row in enumerate(rows):
         where = f"graph.tensors[{place}]"
         name, shape, itemsize, is_parameter, macs = items(row, where, count=5)
@@ -82,6 +85,9 @@ def _check_tensors(rows: list[Any]) -> dict[str, tuple[int, ...]]:
         if name in shapes:
             raise ValueError(f"{where} is {shown(name)} for the second time")
         shapes[name] = _shape(shape, f"{where}, the shape")
+        size += itemsize * math.prod(shapes[name])
+    if size > _MOST_BYTES:
+        raise ValueError(f"graph.tensors hold {size} bytes, at most {_MOST_BYTES} are read")
     return shapes
 
 

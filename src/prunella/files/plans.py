@@ -5,24 +5,25 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
 import torch
 from torch import Tensor
 
-import prunella.core.budgets as budgets
-from prunella.core.budgets import Budget
+from prunella.core.budgets import Budget, Bytes, Flops, Latency, Params
 from prunella.core.errors import FileError, PrunellaError
 from prunella.core.inputs import Inputs
 from prunella.core.jsontext import NewerVersionError, Upgrade, read_json, upgraded
+from prunella.core.results import RunTimes
 from prunella.core.samples import SampleIds
 from prunella.core.types import ChannelGraph, ChannelGroup, Member, StoredTensor, Width
 from prunella.core.words import one_line
-from prunella.files.fields import items, whole
+from prunella.files.fields import entry, items, number, whole
 from prunella.files.plan_checks import DTYPES, check_disjoint, check_plan
 from prunella.plans import Plan
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 3
 
 
 def _with_constraints(data: dict[str, Any]) -> dict[str, Any]:
@@ -40,15 +41,11 @@ def _with_constraints(data: dict[str, Any]) -> dict[str, Any]:
     return {**data, "graph": {**graph, "keywords": {}, "groups": groups, "tensors": tensors}}
 
 
-def _with_widths(data: dict[str, Any]) -> dict[str, Any]:
-    """Version 3 knows numbers of modules that follow a cut."""
+def _with_numbers(data: dict[str, Any]) -> dict[str, Any]:
+    """Version 3 knows numbers of modules that follow a cut, factors of weights, and run times."""
     groups = [{**group, "widths": []} for group in data["graph"]["groups"]]
-    return {**data, "graph": {**data["graph"], "groups": groups}}
-
-
-def _without_scales(data: dict[str, Any]) -> dict[str, Any]:
-    """Version 4 knows by what the weights that read drawn channels are multiplied."""
-    return {**data, "scales": {}}
+    graph = {**data["graph"], "groups": groups}
+    return {**data, "graph": graph, "scales": {}, "latency": None}
 
 
 def _lengths(shape: Any) -> list[int]:
@@ -57,8 +54,10 @@ def _lengths(shape: Any) -> list[int]:
 
 # Makes a plan of version v + 1 out of one of version v, both as plain data. When the schema
 # changes, the old version gets an entry here, and tests/golden keeps a file of it.
-_UPGRADES: Mapping[int, Upgrade] = {1: _with_constraints, 2: _with_widths, 3: _without_scales}
-_BUDGETS: Mapping[str, type[Budget]] = {"Params": budgets.Params, "Flops": budgets.Flops}
+_UPGRADES: Mapping[int, Upgrade] = {1: _with_constraints, 2: _with_numbers}
+_BUDGETS: Mapping[str, type[Budget | Latency]] = {
+    kind.__name__: kind for kind in (Params, Flops, Bytes, Latency)
+}
 
 
 def plan_to_json(plan: Plan) -> str:
@@ -70,9 +69,10 @@ def plan_to_json(plan: Plan) -> str:
         "seed": plan.seed,
         "requested": None
         if requested is None
-        else {"kind": type(requested).__name__, "fraction": requested.fraction},
+        else {"kind": type(requested).__name__, **asdict(requested)},
         "kept": {name: units.tolist() for name, units in plan.kept.items()},
         "scales": {name: values.tolist() for name, values in plan.scales.items()},
+        "latency": None if plan.latency is None else asdict(plan.latency),
         "samples": plan.samples.to_json(),
         "graph": _graph_to_data(plan.graph),
     }
@@ -94,11 +94,12 @@ def plan_from_json(text: str, *, source: str) -> Plan:
         return Plan.from_kept(
             graph,
             data["kept"],
-            requested=requested and _BUDGETS[requested["kind"]](requested["fraction"]),
+            requested=requested and _budget_from_data(requested),
             method=data["method"],
             seed=data["seed"],
             samples=SampleIds.from_json(data["samples"]),
             scales=data["scales"],
+            latency=data["latency"] and _run_times(data["latency"]),
         )
     except NewerVersionError as error:
         raise FileError(f"{source}: {error}") from None
@@ -109,6 +110,25 @@ def plan_from_json(text: str, *, source: str) -> Plan:
         raise FileError(
             f"{source}: the plan in it is damaged ({one_line(error)}). Write or copy it again."
         ) from None
+
+
+def _budget_from_data(data: dict[str, Any]) -> Budget | Latency:
+    numbers = {name: value for name, value in data.items() if name != "kind"}
+    return _BUDGETS[data["kind"]](**numbers)
+
+
+def _run_times(data: Any) -> RunTimes:
+    def spread(name: str) -> tuple[float, float, float]:
+        first, middle, third = items(entry(data, name, "latency"), f"latency.{name}", count=3)
+        return number(first, name), number(middle, name), number(third, name)
+
+    return RunTimes(
+        batch=whole(entry(data, "batch", "latency"), "latency.batch", least=1),
+        runs=whole(entry(data, "runs", "latency"), "latency.runs", least=1),
+        before=spread("before"),
+        after=spread("after"),
+        speedup=number(entry(data, "speedup", "latency"), "latency.speedup"),
+    )
 
 
 def _graph_to_data(graph: ChannelGraph) -> dict[str, Any]:

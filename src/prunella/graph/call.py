@@ -23,7 +23,8 @@ class Call:
         kwargs: Keyword arguments.
         out: What it returned.
         macs: Multiply-adds, of convolutions and matrix products.
-        module: Dotted name of the innermost module that is running; "" for the model itself.
+        module: Dotted name of the innermost module that is running, on demand; "" for the model
+            itself.
         where: Module and source line, for messages; computed on demand.
     """
 
@@ -33,7 +34,7 @@ class Call:
     kwargs: dict[str, Any]
     out: Any
     macs: int
-    module: str
+    module: Callable[[], str]
     where: Callable[[], str]
 
     def tensors(self) -> Iterator[Tensor]:

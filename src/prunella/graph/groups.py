@@ -125,7 +125,13 @@ class _Notes:
         """A number for each root, equal where the same was noted; 0 for nothing."""
         noted = np.array(sorted({*self.reasons, *self.inexact, *self.parts}), dtype=np.int64)
         known: dict[_Standing, int] = {}
-        values = [known.setdefault(self.of(root), len(known) + 1) for root in noted.tolist()]
+        reasons, parts, inexact = self.reasons, self.parts, self.inexact
+        values = [
+            known.setdefault(
+                (reasons.get(root, ""), root not in inexact, parts.get(root, ())), len(known) + 1
+            )
+            for root in noted.tolist()
+        ]
         numbers = np.zeros(len(roots), dtype=np.int64)
         numbers[np.searchsorted(roots, noted)] = values
         return numbers

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import cache, lru_cache
 from pathlib import Path
+from types import CodeType, FrameType
 from typing import Any
 
 import torch
@@ -24,6 +26,7 @@ from prunella.graph.labels import Labels
 from prunella.graph.moves import Moves
 from prunella.graph.rules.contract import freeze_all
 from prunella.graph.widths import freeze_lost_splits
+from prunella.graph.work import macs_of
 from prunella.ops import (
     NEEDS_VALUES,
     CallWatcher,
@@ -39,6 +42,7 @@ from prunella.ops import (
 _OWN = tuple(
     str(Path(__file__).parents[1] / part) for part in ("graph", "tracing.py", "ops", "surgery")
 )
+_RUNS_MODULE = nn.Module._call_impl.__code__
 _MOST_TOLD = 12
 _TORCH = f"{Path(torch.__file__).parent}/"
 
@@ -119,12 +123,12 @@ def _labelled_run(
     _leave_recurrent(labels, copied)
     precision = full_precision(next(model.parameters()).device)
     on_meta = tensors is Stand.META
-    named = _named_modules(copied, full_precision_only=on_meta)
-    with named as modules, torch.no_grad(), attention_in_parts(), precision:
+    names = {id(module): name for name, module in copied.named_modules()}
+    with torch.no_grad(), attention_in_parts(), precision:
         try:
             # Not around the rules, whose labels are real: the mode enters fakes for each call.
             around = standing(tensors, quick=False) if on_meta else nullcontext()
-            mode = _LabelMode(labels, tensors, modules, Moves(copied))
+            mode = _LabelMode(labels, tensors, names, Moves(copied))
             with around, mode:
                 outputs = copied(*moved.args, **moved.kwargs)
         except NEEDS_VALUES:
@@ -150,11 +154,13 @@ def _leave_recurrent(labels: Labels, model: nn.Module) -> None:
 class _LabelMode(CallWatcher):
     """Sends every ATen call to its rule."""
 
-    def __init__(self, labels: Labels, tensors: Tensors, modules: list[str], moves: Moves) -> None:
+    def __init__(
+        self, labels: Labels, tensors: Tensors, names: dict[int, str], moves: Moves
+    ) -> None:
         super().__init__()
         self.labels = labels
         self.tensors = tensors
-        self.modules = modules
+        self.names = names
         self.moves = moves
 
     def answer(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -163,18 +169,17 @@ class _LabelMode(CallWatcher):
         else:
             with standing(self.tensors):
                 out = func(*args, **kwargs)
-        count = flop_registry.get(func.overloadpacket)
-        macs = 0 if count is None else count(*args, **kwargs, out_val=out) // 2
+        operation, has_macs = _known(func)
+        macs = macs_of(func, args, kwargs, out) if has_macs else 0
         self.labels.macs += macs
-        name = func.overloadpacket.__name__
         call = Call(
             func=func,
-            operation=name[:-1] if name.endswith("_") and not name.startswith("__") else name,
+            operation=operation,
             args=args,
             kwargs=kwargs,
             out=out,
             macs=macs,
-            module=self.modules[-1] if self.modules else "",
+            module=self._module,
             where=self._where,
         )
         self._label(call)
@@ -199,45 +204,42 @@ class _LabelMode(CallWatcher):
         if touched:
             freeze_all(call, self.labels, "no rule is known for the operation")
 
+    def _module(self) -> str:
+        frame = _frame_of(lambda code: code is _RUNS_MODULE)
+        return "" if frame is None else self.names.get(id(frame.f_locals.get("self")), "")
+
     def _where(self) -> str:
-        module = self.modules[-1] if self.modules else "the model"
-        frame = sys._getframe()
-        while frame is not None:
-            name = frame.f_code.co_filename
-            if not name.startswith((*_OWN, _TORCH)):
-                return f"{module} ({Path(name).name}:{frame.f_lineno})"
-            frame = frame.f_back  # type: ignore[assignment]
-        return module
+        module = self._module() or "the model"
+        frame = _frame_of(_is_the_models)
+        if frame is None:
+            return module
+        return f"{module} ({_file_name(frame.f_code)}:{frame.f_lineno})"
 
 
-@contextmanager
-def _named_modules(model: nn.Module, *, full_precision_only: bool) -> Iterator[list[str]]:
-    """Keep the dotted names of the modules that are running, innermost last.
+def _frame_of(wanted: Callable[[CodeType], bool]) -> FrameType | None:
+    """The innermost frame whose code is wanted."""
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None and not wanted(frame.f_code):
+        frame = frame.f_back
+    return frame
 
-    On the meta device nothing is converted by the model's own autocast, so that the weights it
-    hides would not show; a run there must be in full precision.
-    """
-    running: list[str] = []
-    handles = []
 
-    def leave(*_: object) -> None:
-        running.pop()
+@lru_cache(maxsize=4096)
+def _is_the_models(code: CodeType) -> bool:
+    return not code.co_filename.startswith((*_OWN, _TORCH))
 
-    for name, module in model.named_modules():
-        if name:
 
-            def enter(*_: object, entered: str = name) -> None:
-                running.append(entered)
-                if full_precision_only and torch.is_autocast_enabled("cpu"):
-                    raise NotImplementedError("autocast on the meta device")
+@lru_cache(maxsize=4096)
+def _file_name(code: CodeType) -> str:
+    return Path(code.co_filename).name
 
-            handles.append(module.register_forward_pre_hook(enter))
-            handles.append(module.register_forward_hook(leave, always_call=True))
-    try:
-        yield running
-    finally:
-        for handle in handles:
-            handle.remove()
+
+@cache
+def _known(func: Any) -> tuple[str, bool]:
+    """Name of an operation without the mark of in-place forms, and whether it multiplies."""
+    name: str = func.overloadpacket.__name__
+    operation = name[:-1] if name.endswith("_") and not name.startswith("__") else name
+    return operation, func.overloadpacket in flop_registry
 
 
 def _stored_tensors(labels: Labels, model: nn.Module) -> tuple[StoredTensor, ...]:

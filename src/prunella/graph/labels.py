@@ -8,23 +8,21 @@ parameters alone carries one tensor of labels for each axis that it has of a par
 
 from __future__ import annotations
 
-import math
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 from torch import Tensor
 
 from prunella.core.types import Role
+from prunella.graph.layout import compact, distinct, is_rising, numbers_of, shrunk, spread, thin
 from prunella.graph.splits import Split
 from prunella.ops import StoredTensors, View
 
 FIXED = 0
 _CAPACITY = 1 << 12
-_LARGE = 1 << 12
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,9 +104,10 @@ class Labels:
         self.splits: list[Split] = []
         self.mixed: list[tuple[Tensor, tuple[int, ...]]] = []
         self._squares: dict[int, Tensor] = {}
-        self._root = torch.arange(_CAPACITY)
-        self._frozen = torch.zeros(_CAPACITY, dtype=torch.bool)
-        self._blocks: dict[tuple[str, int], Axis] = {}
+        # NumPy: there are thousands of small steps, and a call of torch costs several of its.
+        self._root = np.arange(_CAPACITY)
+        self._frozen = np.zeros(_CAPACITY, dtype=np.bool_)
+        self._blocks: dict[tuple[str, int], Tensor] = {}
         self._firsts: list[int] = []
         self._next = 1
         # Labels by identity; the tensors are kept so that an identity is not given out twice.
@@ -120,16 +119,15 @@ class Labels:
 
     def axis(self, tensor: str, axis: int) -> Tensor:
         """Labels of all positions along an axis of a stored tensor; shape (size,)."""
-        block = self._blocks.get((tensor, axis))
-        if block is None:
-            size = self.stored.tensors[tensor].shape[axis]
-            block = Axis(tensor=tensor, axis=axis, first=self._next, size=size)
-            self._blocks[tensor, axis] = block
-            self.axes.append(block)
-            self._firsts.append(block.first)
-            self._next += size
-            self._grow()
-        return torch.arange(block.first, block.first + block.size)
+        known = self._blocks.get((tensor, axis))
+        if known is not None:
+            return known
+        first, size = self._next, self.stored.tensors[tensor].shape[axis]
+        self.axes.append(Axis(tensor=tensor, axis=axis, first=first, size=size))
+        self._firsts.append(first)
+        self._next += size
+        self._grow()
+        return self._blocks.setdefault((tensor, axis), torch.arange(first, first + size))
 
     def play(self, tensor: str, axis: int, role: Role) -> Tensor:
         """Labels of an axis that plays a role.
@@ -201,6 +199,7 @@ class Labels:
             along = self.along(view, axis, size) if size > 1 else None
             if along is not None:
                 found.append(spread(along, tensor.shape, axis))
+        self.put_layers(tensor, found)
         return tuple(found)
 
     def put_layers(self, tensor: Tensor, layers: Sequence[Tensor]) -> None:
@@ -209,17 +208,14 @@ class Labels:
 
     def carry(self, layer: Tensor, role: Role = "carrier") -> None:
         """The stored axes a layer comes from go with the channels they meet."""
-        (small,) = compact(layer)
-        wanted = small[small != FIXED]
-        if wanted.numel() == 0:
+        wanted = numbers_of(layer)
+        wanted = wanted[wanted != FIXED]
+        if not len(wanted):
             return
-        ends = (bisect_right(self._firsts, int(end)) - 1 for end in torch.aminmax(wanted))
-        first, last = ends
+        first, last = (bisect_right(self._firsts, end) - 1 for end in (wanted.min(), wanted.max()))
         found = range(first, last + 1)
         if last > first + 1:
-            firsts = torch.tensor(self._firsts)
-            places = torch.searchsorted(firsts, wanted.contiguous(), right=True) - 1
-            found = torch.unique(places).tolist()
+            found = distinct(np.searchsorted(self._firsts, wanted, side="right") - 1).tolist()
         for place in found:
             block = self.axes[place]
             self.roles.setdefault((block.tensor, block.axis), role)
@@ -231,15 +227,31 @@ class Labels:
 
         A reason is told where so many are tied that nothing is left to remove.
         """
-        a, b = compact(*torch.broadcast_tensors(a, b))
-        differ = (a != b) & (a != FIXED) & (b != FIXED)
-        pairs = torch.stack([a[differ], b[differ]], dim=1)
-        if len(pairs) == 0:
+        if a.shape != b.shape:
+            a, b = torch.broadcast_tensors(a, b)
+        a, b = compact(a, b)
+        left, right = a.numpy().reshape(-1), b.numpy().reshape(-1)
+        differ = (left != right) & (left != FIXED) & (right != FIXED)
+        if not differ.all():
+            left, right = left[differ], right[differ]
+        if not len(left):
             return
-        self._unite(self.classes(pairs))
+        self._unite(self._classes(left), self._classes(right))
         if reason:
-            for label in torch.unique(self.classes(pairs)).tolist():
+            for label in distinct(self._classes(left)).tolist():
                 self.bindings.setdefault(label, reason)
+
+    def adopt(self, tensor: str, channels: Tensor) -> bool:
+        """Tie a vector that nothing has met so far to channels, (C,); whether it was such a one.
+
+        As `tie` of the two; but its labels are the largest, and their classes can be told at once.
+        """
+        if (tensor, 0) in self._blocks:
+            return False
+        own = self.axis(tensor, 0).numpy()
+        classes = self._classes(channels.numpy())
+        self._root[own] = np.where(classes == FIXED, own, classes)
+        return True
 
     def tie_along(self, labels: Tensor, axes: Sequence[int], reason: str) -> Tensor:
         """Tie all positions along the axes; the labels with these axes reduced to length 1.
@@ -258,19 +270,30 @@ class Labels:
 
     def constant_along(self, labels: Tensor, axes: Sequence[int]) -> Tensor | None:
         """The labels with the axes reduced to length 1, or None if channels vary along one."""
+        if all(labels.stride(axis) == 0 or labels.shape[axis] == 1 for axis in axes):
+            return shrunk(labels, axes)
         for axis in axes:
             first = labels.narrow(axis, 0, 1)
             if labels.stride(axis) != 0 and labels.shape[axis] > 1:
+                if self._vary_at_once(labels, axis):
+                    return None
                 a, b = compact(labels, first.expand_as(labels))
                 if not torch.equal(a, b) and not torch.equal(self.classes(a), self.classes(b)):
                     return None
             labels = first
         return labels
 
+    def _vary_at_once(self, labels: Tensor, axis: int) -> bool:
+        """Whether the first two positions of an axis tell already that channels vary along it."""
+        if not labels.numel():
+            return False
+        two = labels.as_strided((2,), (labels.stride(axis),), labels.storage_offset()).numpy()
+        classes = self._classes(two)
+        return bool(classes[0] != classes[1])
+
     def freeze(self, labels: Tensor, reason: str) -> None:
         """Nothing that carries one of these labels may be removed; the first reason is kept."""
-        (small,) = compact(labels)
-        found = torch.unique(self.classes(small))
+        found = distinct(self._classes(numbers_of(labels)))
         found = found[(found != FIXED) & ~self._frozen[found]]
         self._frozen[found] = True
         for label in found.tolist():
@@ -297,13 +320,19 @@ class Labels:
 
     def is_one_unit(self, labels: Tensor) -> bool:
         """Whether all positions belong to one and the same unit."""
-        classes = torch.unique(self.classes(compact(labels)[0]))
-        return len(classes) == 1 and int(classes) != FIXED
+        numbers = numbers_of(labels)
+        if not len(numbers) or numbers[0] == FIXED:
+            return False
+        for some in (numbers[:2], numbers):  # the first two tell most often
+            classes = self._classes(some)
+            if not (classes == classes[0]).all():
+                return False
+        return True
 
     def movable(self, labels: Tensor) -> Tensor:
         """Where the labels are those of channels that nothing has frozen so far."""
         classes = self.classes(labels)
-        return (classes != FIXED) & ~self._frozen[classes]
+        return (classes != FIXED) & ~torch.from_numpy(self._frozen)[classes]
 
     def mark_mixed(self, labels: Tensor, axes: Sequence[int]) -> None:
         """Removing one of the channels along the axes changes what is computed from the others.
@@ -331,86 +360,44 @@ class Labels:
 
     def classes(self, labels: Tensor) -> Tensor:
         """The smallest label of each label's class of tied ones."""
-        found = self._root[labels]
+        return torch.from_numpy(self._classes(labels.numpy()))
+
+    def _classes(self, labels: np.ndarray) -> np.ndarray:
+        found: np.ndarray = self._root[labels]
         while True:
             above = self._root[found]
-            if torch.equal(above, found):
+            if (above == found).all():
                 return found
             found = above
 
     def _unite(
         self,
-        pairs: Tensor,  # (pairs, 2)
+        left: np.ndarray,  # (pairs,) classes
+        right: np.ndarray,  # (pairs,)
     ) -> None:
-        codes = torch.unique(pairs[:, 0] * self._next + pairs[:, 1])
-        pairs = torch.stack([codes // self._next, codes % self._next], dim=1)
-        ids, place = torch.unique(pairs, return_inverse=True)
-        if len(ids) == pairs.numel():  # each class has one partner: nothing to search for
-            low, high = pairs.amin(1), pairs.amax(1)
+        if is_rising(left) and is_rising(right) and (left[-1] < right[0] or right[-1] < left[0]):
+            # Each class has one partner: nothing to search for.
+            low, high = (left, right) if left[0] < right[0] else (right, left)
             self._root[high] = low
             self._frozen[low] |= self._frozen[high]
             return
-        ones = torch.ones(len(pairs), dtype=torch.int8).numpy()
-        rows, columns = place[:, 0].numpy(), place[:, 1].numpy()
-        matrix = coo_array((ones, (rows, columns)), shape=(len(ids), len(ids)))
-        parts, of = connected_components(matrix, directed=False)
-        part = torch.from_numpy(of).long()
-        lowest = torch.full((parts,), self._next).scatter_reduce(0, part, ids, "amin")
-        frozen = torch.zeros(parts, dtype=torch.int8)
-        frozen = frozen.scatter_reduce(0, part, self._frozen[ids].to(torch.int8), "amax")
-        self._root[ids] = lowest[part]
-        self._frozen[lowest] = frozen.bool()
+        before = np.concatenate([left, right])
+        held = before[self._frozen[before]]
+        while True:
+            differ = left != right
+            if not differ.any():
+                break
+            left, right = left[differ], right[differ]
+            # A class hangs on the smallest of its partners, so the smallest of all ends as root.
+            np.minimum.at(self._root, np.maximum(left, right), np.minimum(left, right))
+            left, right = self._classes(left), self._classes(right)
+        self._root[before] = self._classes(before)
+        self._frozen[self._root[held]] = True
 
     def _grow(self) -> None:
         size = len(self._root)
         if self._next >= size:
             grown = max(2 * size, self._next + 1)
-            self._root = torch.cat([self._root, torch.arange(size, grown)])
-            more = torch.zeros(grown - size, dtype=torch.bool)
-            self._frozen = torch.cat([self._frozen, more])
-
-
-def compact(*tensors: Tensor) -> tuple[Tensor, ...]:
-    """Shrink axes along which all tensors (of one shape) merely repeat themselves to length 1."""
-    first = tensors[0]
-    for axis in range(first.ndim):
-        if first.shape[axis] > 1 and all(t.stride(axis) == 0 for t in tensors):
-            tensors = tuple(t.narrow(axis, 0, 1) for t in tensors)
-    return tensors
-
-
-def thin(labels: Tensor) -> Tensor:
-    """The same labels, expanded where a large copy merely repeats them along an axis."""
-    stored = math.prod(
-        size for size, step in zip(labels.shape, labels.stride(), strict=True) if step
-    )
-    if stored < _LARGE:
-        return labels
-    found = labels
-    for axis in range(labels.ndim):
-        first = found.narrow(axis, 0, 1)
-        if found.stride(axis) and torch.equal(*compact(found, first.expand_as(found))):
-            found = first
-    return found.expand(labels.shape)
-
-
-def spread(
-    channels: Tensor,  # (size,)
-    shape: Sequence[int],
-    axis: int,
-) -> Tensor:
-    """Labels of channels along one axis, repeated along all others."""
-    own = [1] * len(shape)
-    own[axis] = -1
-    return channels.view(own).expand(tuple(shape))
-
-
-def varying_axes(labels: Tensor) -> list[int]:
-    """Axes along which the labels as numbers are not all the same."""
-    return [
-        axis
-        for axis in range(labels.ndim)
-        if labels.shape[axis] > 1
-        and labels.stride(axis) != 0
-        and not torch.equal(*compact(labels, labels.narrow(axis, 0, 1).expand_as(labels)))
-    ]
+            self._root = np.concatenate([self._root, np.arange(size, grown)])
+            more = np.zeros(grown - size, dtype=np.bool_)
+            self._frozen = np.concatenate([self._frozen, more])

@@ -21,7 +21,8 @@ from torch import Tensor, nn
 from prunella.core.positions import complement
 from prunella.core.types import ChannelGraph
 from prunella.graph.call import Call
-from prunella.graph.labels import Labels, compact
+from prunella.graph.labels import Labels
+from prunella.graph.layout import compact
 from prunella.ops import CallWatcher
 
 # One call of `reshape` may be any of these, by how the elements lie in memory.
@@ -90,7 +91,7 @@ class Moves:
         kind = _KINDS.get(call.operation)
         if kind is None:
             return
-        key = call.module, kind
+        key = call.module(), kind
         number = self.counts[key]
         self.counts[key] += 1
         axis, form = _form(kind, call.args, call.out)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from prunella.graph.labels import FIXED, Labels, compact
+from prunella.graph.labels import FIXED, Labels
+from prunella.graph.layout import compact
 
 
 def keep_shapes(labels: Labels) -> None:

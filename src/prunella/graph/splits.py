@@ -46,7 +46,7 @@ def note_split(parts: Sequence[Tensor], axis: int, call: Call, labels: Labels) -
     Parts of one size given by one number, the last part the rest, are no list of sizes.
     """
     reason = f"parts of fixed, unequal size ({call.operation}) at {call.where()}"
-    found = Split(module=call.module, parts=tuple(parts), axis=axis, reason=reason)
+    found = Split(module=call.module(), parts=tuple(parts), axis=axis, reason=reason)
     wanted = call.operation == "split_with_sizes" or (call.operation == "split" and found.is_equal)
     if not wanted or len(parts) < 2:
         return None

@@ -15,7 +15,7 @@ from prunella.core.errors import InputError
 from prunella.core.inputs import Inputs
 from prunella.core.modes import evaluating
 from prunella.core.progress import Progress, silent
-from prunella.core.results import Latency
+from prunella.core.results import RunTimes
 
 Times = npt.NDArray[np.float64]
 
@@ -29,7 +29,7 @@ def compare_latency(
     runs: int = 30,
     warmup: int = 5,
     progress: Progress = silent,
-) -> tuple[Latency, ...]:
+) -> tuple[RunTimes, ...]:
     """Time both networks on batches of copies of `sample`, alternating run by run.
 
     Args:
@@ -110,9 +110,9 @@ def as_latency(
     times: Times,  # (runs, 2) seconds per batch of the original and of the small network
     *,
     batch: int,
-) -> Latency:
+) -> RunTimes:
     """Medians, quartiles and speed-up of two networks timed in turn."""
-    return Latency(
+    return RunTimes(
         batch=batch,
         runs=len(times),
         before=quartiles(times[:, 0]),

@@ -28,6 +28,19 @@ def empty_containers(model: nn.Module) -> dict[int, object]:
     }
 
 
+def modules_of(model: nn.Module) -> list[nn.Module]:
+    """As `model.modules()`, without a chain of generators as long as the model is deep."""
+    found: dict[int, nn.Module] = {}
+    ahead: list[nn.Module] = [model]
+    while ahead:
+        module = ahead.pop()
+        if id(module) not in found:
+            found[id(module)] = module
+            children = module._modules.values()
+            ahead.extend(reversed([child for child in children if child is not None]))
+    return list(found.values())
+
+
 def copy_module(
     model: M,
     known: dict[int, Any],  # identity of an object -> what stands for it in the copy
@@ -37,9 +50,9 @@ def copy_module(
     Modules are copied one by one without the general protocol, unless one of them has its own way
     of being copied. As with `deepcopy`, `known` holds the copies of all modules afterwards.
     """
-    modules = list(model.modules())
-    kinds = {type(module) for module in modules}
+    modules = modules_of(model)
     own_ways = any("__deepcopy__" in vars(module) for module in modules)
+    kinds = {type(module) for module in modules}
     if own_ways or not all(_is_copied_plainly(kind) for kind in kinds):  # type: ignore[arg-type]
         return copy.deepcopy(model, known)
     # All of them first, so that modules may refer to each other.

@@ -6,7 +6,6 @@ code of some models needs; real ones are the last resort, where the path depends
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack, nullcontext, suppress
 from enum import Enum
@@ -23,9 +22,10 @@ from torch._subclasses.fake_tensor import (
     UnsupportedOperatorException,
 )
 from torch.overrides import TorchFunctionMode
+from torch.utils._device import DeviceContext
 
 from prunella.core.inputs import Inputs
-from prunella.ops.copies import empty_containers
+from prunella.ops.copies import copy_module, modules_of
 from prunella.ops.shapes import ShapesOnly
 
 NEEDS_VALUES: tuple[type[Exception], ...] = (
@@ -73,7 +73,7 @@ def standing(tensors: Tensors, *, quick: bool = True) -> AbstractContextManager[
     if isinstance(tensors, FakeTensorMode):
         return tensors
     stack = ExitStack()
-    stack.enter_context(torch.device("meta"))
+    stack.enter_context(_MetaDevice(torch.device("meta")))
     if quick:
         stack.enter_context(ShapesOnly())
     return stack
@@ -85,8 +85,9 @@ def evaluation_copy(
     """A copy of the model in evaluation mode on the given kind of tensors, and inputs to match."""
     first = next(model.parameters(), None)
     device = torch.device("cpu") if first is None else first.device
-    with _copying(model, tensors):
-        copied = copy.deepcopy(model, empty_containers(model))
+    known = _stored_on_meta(model) if tensors is Stand.META else {}
+    with _copying(tensors):
+        copied = copy_module(model, known)
     copied.eval()
 
     def moved(leaf: Tensor) -> Tensor:
@@ -100,21 +101,63 @@ def evaluation_copy(
     return copied, inputs.map(moved)
 
 
-def _copying(model: nn.Module, tensors: Tensors) -> AbstractContextManager[object]:
+def _copying(tensors: Tensors) -> AbstractContextManager[object]:
     if isinstance(tensors, FakeTensorMode):
         return FakeCopyMode(tensors)
     if tensors is Stand.META:
-        _require_own_memory(model)
         return _MetaCopy()
     return nullcontext()
 
 
-def _require_own_memory(model: nn.Module) -> None:
-    """Tensors that overlap in memory would come apart on the meta device."""
-    stored = {id(t): t for t in (*model.parameters(), *model.buffers())}
+def _stored_on_meta(model: nn.Module) -> dict[int, Any]:
+    """What stands for parameters and buffers, by identity; of what is unusual nothing is said.
+
+    Tensors that overlap in memory would come apart on the meta device.
+    """
+    stored = {
+        id(tensor): tensor
+        for module in modules_of(model)
+        for tensor in (*module._parameters.values(), *module._buffers.values())
+        if tensor is not None
+    }
     memory = {tensor.untyped_storage()._cdata for tensor in stored.values()}
     if len(memory) < len(stored):
         raise NotImplementedError("stored tensors that share memory")
+    return {
+        identity: _on_meta(tensor)
+        for identity, tensor in stored.items()
+        if type(tensor) in (Tensor, nn.Parameter) and _is_simple(tensor)
+    }
+
+
+def _is_simple(tensor: Tensor) -> bool:
+    return tensor.layout is torch.strided and not tensor.is_quantized and tensor.is_contiguous()
+
+
+def _on_meta(tensor: Tensor) -> Tensor:
+    empty = torch.empty(tensor.shape, dtype=tensor.dtype, device="meta")
+    if isinstance(tensor, nn.Parameter):
+        return nn.Parameter(empty, requires_grad=tensor.requires_grad)
+    return empty.requires_grad_(tensor.requires_grad)
+
+
+class _MetaDevice(DeviceContext):
+    """New tensors are on the meta device; a run there must be in full precision.
+
+    Nothing is converted there by the model's own autocast, so that the weights it hides would not
+    show.
+    """
+
+    def __torch_function__(
+        self,
+        func: Any,
+        types: object,
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
+        if torch.is_autocast_enabled("cpu"):
+            raise NotImplementedError("autocast on the meta device")
+        return super().__torch_function__(func, types, args, kwargs)  # type: ignore[no-untyped-call]
 
 
 class _MetaCopy(TorchFunctionMode):

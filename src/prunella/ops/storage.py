@@ -45,6 +45,7 @@ class StoredTensors:
             if owner == name:
                 self.tensors[name] = tensor
                 self._by_memory.setdefault(_memory(tensor), []).append(name)
+        self._by_identity = first  # the tensors are kept, so none of these is given out again
 
     def holds(self, tensor: Tensor) -> bool:
         """Whether a tensor lives in the memory of some parameter or buffer."""
@@ -53,6 +54,11 @@ class StoredTensors:
     def names(self, tensor: Tensor) -> tuple[str, ...]:
         """The stored tensors that live in the same memory."""
         return tuple(self._by_memory.get(_memory(tensor), ()))
+
+    def name_of(self, tensor: Tensor) -> str | None:
+        """First name of a parameter or buffer; None for a view, or where others share memory."""
+        name = self._by_identity.get(id(tensor))
+        return name if name is not None and len(self.names(tensor)) == 1 else None
 
     def locate(self, tensor: Tensor) -> View | None:
         """Which stored tensor this is a view of, or None if that cannot be said axis by axis."""

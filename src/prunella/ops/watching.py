@@ -15,6 +15,11 @@ class CallWatcher(TorchDispatchMode):
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """Nothing is compiled inside; leaving this to torch costs several calls for each one."""
+        return False
+
     def __torch_dispatch__(
         self,
         func: Any,

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from prunella.certificate import certify
-from prunella.core.budgets import Budget
+from prunella.core.budgets import Budget, Latency
 from prunella.core.errors import SurgeryError
 from prunella.core.progress import Progress
 from prunella.core.results import Accuracies
@@ -32,7 +32,8 @@ from prunella.pipeline.samples import (
     refuse_overlap,
     sample_ids,
 )
-from prunella.plans import Plan, make_plan
+from prunella.planning import make_plan
+from prunella.plans import Plan
 from prunella.retrain import Checkpoint, Recipe, fit
 from prunella.sensitivity import check_weights
 from prunella.terminal import progress_for_people
@@ -89,7 +90,7 @@ def prune(
     model: nn.Module,
     calibration: Iterable[object],
     *,
-    budget: Budget,
+    budget: Budget | Latency,
     certification: Iterable[object] | None = None,
     evaluation: Iterable[object] | None = None,
     retraining: Iterable[object] | None = None,
@@ -121,7 +122,7 @@ def prune(
         calibration: Yields inputs, with or without labels, as do the other loaders: tensors,
             tuples of positional or dictionaries of keyword arguments, see `read_batch`. Scores the
             channels. Training samples will do. Some methods need labels.
-        budget: `Params(0.4)` or `Flops(0.5)`.
+        budget: `Params(0.4)`, `Flops(0.5)`, `Bytes(0.5)` or `Latency(0.6)`; see `plan`.
         certification: Samples that neither the training of the original nor any other step has
             seen, with labels for the bound on the drop of accuracy. Without it there is no
             certificate.
@@ -182,16 +183,16 @@ def prune(
         scores=scores,
         budget=budget,
         method=method,
+        model=model,
         multiple=multiple,
         seed=seed,
+        progress=bars,
     )
-    plan = make(graph)
     seen = _calibration_samples(calibration, scores, bars)
     used = _used_samples(seen, calibration, retraining, bars)
     if certification is not None:
         refuse_overlap(certification, used, bars)
-    on_stage("cutting, and comparing with the masked original")
-    plan, small, difference = _cut(model, plan, make)
+    plan, small, difference = _cut(model, graph, make, on_stage)
     plan = replace(plan, samples=seen)  # they repair the network even where they did not score it
     on_stage("measuring accuracy")
     original = _accuracy(model, judged, bars)
@@ -243,19 +244,24 @@ def prune(
 
 
 def _cut(
-    model: nn.Module, plan: Plan, make: Callable[[ChannelGraph], Plan]
+    model: nn.Module,
+    graph: ChannelGraph,
+    make: Callable[[ChannelGraph], Plan],
+    on_stage: Callable[[str], None],
 ) -> tuple[Plan, nn.Module, float]:
-    """The small network, after groups whose cut is not faithful were left whole; new plans then."""
+    """Plan and cut; groups whose cut is not faithful are left whole, and the plan made again."""
     while True:
         try:
+            on_stage("planning")
+            plan = make(graph)
+            on_stage("cutting, and comparing with the masked original")
             small, difference = plan.apply_verified(model)
         except SurgeryError as error:
             if not error.group:
                 raise
             reason = "its cut network does not compute what the masked original computes"
-            graph = without_groups(plan.graph, {error.group: reason})
+            graph = without_groups(graph, {error.group: reason})
             require_prunable(graph)
-            plan = make(graph)
         else:
             return plan, small, difference
 

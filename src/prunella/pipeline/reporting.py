@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from prunella.core.budgets import Budget
+from prunella.core.budgets import Budget, Latency
 from prunella.core.results import LayerReport, Report
 from prunella.core.version import __version__
 
@@ -42,11 +42,7 @@ def build_report(result: PruneResult, facts: RunFacts) -> Report:
     """Everything a report shows, as plain data."""
     plan = result.plan
     requested = plan.requested
-    wanted = (
-        "chosen by hand"
-        if requested is None
-        else f"at most {100 * requested.fraction:g} % of the {requested.unit}"
-    )
+    wanted = "chosen by hand" if requested is None else requested.words
     return Report(
         title=facts.title or plan.graph.model_type,
         created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
@@ -68,7 +64,10 @@ def build_report(result: PruneResult, facts: RunFacts) -> Report:
     )
 
 
-def _reached(result: PruneResult, requested: Budget) -> bool:
+def _reached(result: PruneResult, requested: Budget | Latency) -> bool:
+    if isinstance(requested, Latency):
+        times = result.plan.latency
+        return times is not None and 1 / times.speedup <= requested.fraction
     before, after = (requested.measure(cost) for cost in result.cost)
     return after <= requested.fraction * before
 
@@ -121,14 +120,6 @@ def _notes(result: PruneResult) -> tuple[str, ...]:
         "The network right after the cut was compared with the original whose removed channels "
         f"were masked: largest relative difference {result.difference:.1e}."
     ]
-    scales = result.plan.scales
-    if scales:
-        every = torch.cat(list(scales.values()))
-        span = f"{every.min():.3g} to {every.max():.3g}"
-        notes.append(
-            f"In {len(scales)} groups channels were drawn at random; the weights that read them "
-            f"were scaled by {span}, so that the sums are right on average."
-        )
     mixed = [
         group.name
         for group in result.plan.graph.prunable
@@ -138,6 +129,14 @@ def _notes(result: PruneResult) -> tuple[str, ...]:
         notes.append(
             f"In that comparison {', '.join(mixed)} stayed whole: channels that a normalisation "
             "mixes can be removed, but what remains then is normalised differently."
+        )
+    scales = result.plan.scales
+    if scales:
+        every = torch.cat(list(scales.values()))
+        span = f"{every.min():.3g} to {every.max():.3g}"
+        notes.append(
+            f"In {len(scales)} groups channels were drawn at random; the weights that read them "
+            f"were scaled by {span}, so that the sums are right on average."
         )
     frozen = [group for group in result.plan.graph.groups if not group.prunable]
     if frozen:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from torch import nn
 
-from prunella.core.results import Accuracies, Certificate, Latency
+from prunella.core.results import Accuracies, Certificate, RunTimes
 from prunella.core.types import ChannelScores, Cost
 from prunella.files.atomic import write_atomically
 from prunella.pipeline.reporting import RunFacts, build_report
@@ -37,7 +37,7 @@ class PruneResult:
     certificate: Certificate | None
     accuracy: Accuracies
     cost: tuple[Cost, Cost]
-    latency: tuple[Latency, ...]
+    latency: tuple[RunTimes, ...]
     scores: ChannelScores | None
     training: tuple[EpochRecord, ...]
     difference: float

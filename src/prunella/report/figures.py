@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
-from prunella.core.results import Accuracies, Latency
+from prunella.core.results import Accuracies, RunTimes
 from prunella.report import units, words
 from prunella.report.plots import (
     BESIDE,
@@ -134,7 +134,7 @@ def _error_bars(lows: Sequence[float], middles: Sequence[float], highs: Sequence
     }
 
 
-def latency_figure(latency: Sequence[Latency]) -> Figure | None:
+def latency_figure(latency: Sequence[RunTimes]) -> Figure | None:
     """Time per batch against the original's median, with quartiles."""
     timed = [item for item in latency if item.before[1] > 0]
     if not timed:
@@ -187,7 +187,7 @@ def latency_figure(latency: Sequence[Latency]) -> Figure | None:
 
 
 def _latency_bars(
-    timed: Sequence[Latency],
+    timed: Sequence[RunTimes],
     times: Sequence[tuple[float, float, float]],
     offset: float,
     color: str,

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from prunella.core.results import Accuracies, Certificate, Latency, LayerReport, Report
+from prunella.core.results import Accuracies, Certificate, LayerReport, Report, RunTimes
 from prunella.report import units
 from prunella.report.units import SPACE
 
@@ -74,7 +74,7 @@ def final_accuracy(accuracy: Accuracies) -> float | None:
     return None
 
 
-def main_latency(latency: Sequence[Latency]) -> Latency | None:
+def main_latency(latency: Sequence[RunTimes]) -> RunTimes | None:
     """The measurement that the headline names: the largest batch."""
     return max(latency, key=lambda item: item.batch, default=None)
 
@@ -117,7 +117,7 @@ def headline(report: Report) -> str:
     return f"The network {', '.join(clauses[:-1])}, and {clauses[-1]}."
 
 
-def _speed_clause(latency: Latency) -> str:
+def _speed_clause(latency: RunTimes) -> str:
     where = f"at batch{SPACE}{latency.batch} on this machine"
     if latency.speedup >= 1 + _SPEED_NOISE:
         return f"runs {latency.speedup:.2f} times as fast {where}"
@@ -126,12 +126,12 @@ def _speed_clause(latency: Latency) -> str:
     return f"runs about as fast as before {where} ({units.times(latency.speedup)})"
 
 
-def is_slower(latency: Latency) -> bool:
+def is_slower(latency: RunTimes) -> bool:
     """Whether the small network takes longer, by more than noise."""
     return latency.speedup <= 1 - _SPEED_NOISE
 
 
-def _times_the_time(latency: Latency) -> str:
+def _times_the_time(latency: RunTimes) -> str:
     if latency.speedup <= 0:
         return "the measured speed-up is not positive"
     return f"it needs {1 / latency.speedup:.2f} times the time"

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import copy
-from typing import final
+from typing import Any, final
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from prunella.ops import copy_module
 
 
 @final
@@ -112,8 +113,8 @@ def with_own_attention(model: nn.Module) -> nn.Module:
     kinds = {type(module) for module in model.modules()}
     if nn.MultiheadAttention not in kinds:
         return model
-    shared: dict[int, object] = {id(t): t for t in (*model.parameters(), *model.buffers())}
-    own = copy.deepcopy(model, shared)
+    shared: dict[int, Any] = {id(t): t for t in (*model.parameters(), *model.buffers())}
+    own = copy_module(model, shared)
     for module in own.modules():
         if type(module) is nn.MultiheadAttention:
             make_slim(module)

@@ -10,7 +10,7 @@ from torch import nn
 
 import prunella
 from prunella.core.errors import ExportError, InputError
-from prunella.core.results import Latency
+from prunella.core.results import RunTimes
 from prunella.exporting import compare_exported, onnx_latency
 from prunella.measure import latency
 
@@ -88,7 +88,7 @@ def test_both_files_are_timed_in_turn(paths, monkeypatch):
     found = prunella.compare_onnx_latency(*paths, torch.rand(1, 3), batches=(1, 5), runs=6)
     assert [(entry.batch, entry.runs) for entry in found] == [(1, 6), (5, 6)]
     for entry in found:
-        assert isinstance(entry, Latency)
+        assert isinstance(entry, RunTimes)
         assert entry.before == pytest.approx((3.0, 3.0, 3.0))
         assert entry.after == pytest.approx((1.5, 1.5, 1.5))
         assert entry.speedup == pytest.approx(2.0)

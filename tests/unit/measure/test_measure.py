@@ -10,7 +10,7 @@ from torch import nn
 
 import prunella
 from prunella.core.errors import DataError, InputError
-from prunella.core.results import Latency
+from prunella.core.results import RunTimes
 
 COSTS = {
     # name: (layer, input shape, parameters, multiply-adds)
@@ -168,7 +168,7 @@ def test_latency_runs_both_in_turn():
     )
     assert [(entry.batch, entry.runs) for entry in found] == [(1, 6), (4, 6)]
     for entry in found:
-        assert isinstance(entry, Latency)
+        assert isinstance(entry, RunTimes)
         for quartiles in (entry.before, entry.after):
             assert 0 < quartiles[0] <= quartiles[1] <= quartiles[2] < math.inf
         assert 0 < entry.speedup < math.inf

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from dataclasses import replace
 
-from prunella.core.results import Accuracies, Certificate, Latency, LayerReport, Report
+from prunella.core.results import Accuracies, Certificate, LayerReport, Report, RunTimes
 from prunella.core.types import Cost
 
 # Group, channels, share to keep, reason; the three streams first appear where a stage starts.
@@ -62,21 +62,21 @@ def complete_report() -> Report:
             samples=2_000,
         ),
         latency=(
-            Latency(
+            RunTimes(
                 batch=1,
                 runs=200,
                 before=(0.00158, 0.00161, 0.00169),
                 after=(0.00131, 0.00134, 0.00142),
                 speedup=1.20,
             ),
-            Latency(
+            RunTimes(
                 batch=16,
                 runs=100,
                 before=(0.01012, 0.01031, 0.01088),
                 after=(0.00668, 0.00681, 0.00735),
                 speedup=1.51,
             ),
-            Latency(
+            RunTimes(
                 batch=64,
                 runs=60,
                 before=(0.03890, 0.03942, 0.04105),

@@ -110,7 +110,7 @@ def test_labels_in_a_batch_are_not_given_to_the_model_and_every_tensor_counts():
     mask[1, 4:] = 0
     masked = prunella.sensitivities(model, graph, [{**inputs, "attention_mask": mask}])
     assert masked.samples.overlap(plain.samples) == 1
-    with pytest.raises(prunella.DataError, match=r"dictionary with tensors of shapes .*first axis"):
+    with pytest.raises(prunella.DataError, match=r"inputs with tensors of shapes .*first axis"):
         prunella.sensitivities(model, graph, [{**inputs, "attention_mask": mask[:1]}])
 
 

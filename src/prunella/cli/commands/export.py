@@ -22,7 +22,7 @@ from prunella.core.batches import read_batch
 from prunella.core.errors import InputError
 from prunella.core.inputs import Inputs
 from prunella.core.progress import Progress
-from prunella.core.results import Latency
+from prunella.core.results import RunTimes
 from prunella.exporting import (
     ExportCheck,
     compare_onnx_latency,
@@ -187,7 +187,7 @@ def _latency(
     inputs: Inputs,
     batches: tuple[int, ...],
     progress: Progress,
-) -> Mapping[int, Latency | tuple[float, float, float]]:
+) -> Mapping[int, RunTimes | tuple[float, float, float]]:
     """Run times of the ONNX files by batch size; empty if there is none."""
     options: dict[str, Any] = {
         "keywords": inputs.kwargs, "batches": batches, "runs": _RUNS, "progress": progress,

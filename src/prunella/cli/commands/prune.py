@@ -71,10 +71,34 @@ def prune(
     download: o.Download = None,
     params: Annotated[
         float | None,
-        o.option(o.SIZE, "FRACTION", "0.4 keeps at most 40 % of the parameters; or give --flops."),
+        o.option(
+            o.SIZE, "FRACTION", "0.4 keeps at most 40 % of the parameters; or give another budget."
+        ),
     ] = None,
     flops: Annotated[
         float | None, o.option(o.SIZE, "FRACTION", "0.5 keeps at most 50 % of the multiply-adds.")
+    ] = None,
+    bytes_: Annotated[
+        float | None,
+        o.option(o.SIZE, "FRACTION", "0.5 keeps at most 50 % of the bytes.", name="--bytes"),
+    ] = None,
+    latency: Annotated[
+        float | None,
+        o.option(
+            o.SIZE,
+            "FRACTION",
+            "0.6 runs in at most 60 % of the time: cut networks are timed on this device, which "
+            "should have nothing else to do.",
+        ),
+    ] = None,
+    latency_batch: Annotated[
+        int | None,
+        o.option(
+            o.SIZE,
+            "N",
+            "Samples run at once in that timing.",
+            default=o.default_of(PruneConfig, "latency_batch"),
+        ),
     ] = None,
     method: Annotated[
         str | None,
@@ -179,6 +203,7 @@ def prune(
     """
     given = {
         "network": network, "weights": weights, "data": data, "params": params, "flops": flops,
+        "bytes": bytes_, "latency": latency, "latency_batch": latency_batch,
         "include": include or None, "exclude": exclude or None,
         "equal_layers": equal_layers or None, "through_norms": through_norms or None,
         "method": method, "multiple": multiple, "recipe.epochs": epochs,

@@ -124,4 +124,4 @@ def _note_product(known: Tensor, width: int, call: Call, labels: Labels) -> None
     labels.products.append(Product(labels=line.reshape(-1), macs=call.macs))
     rows = known.narrow(-1, 0, 1).narrow(-2, 0, 1).reshape(math.prod(known.shape[:-2]))
     if len(rows) > 1 and labels.constant_along(rows, [0]) is None:
-        labels.heads.append(Heads(module=call.module, labels=rows, width=width))
+        labels.heads.append(Heads(module=call.module(), labels=rows, width=width))

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from prunella.graph.call import Call, rule
-from prunella.graph.labels import FIXED, Labels, compact, spread
+from prunella.graph.labels import FIXED, Labels
+from prunella.graph.layout import compact, spread
 from prunella.ops import Contraction, contraction_of
 
 

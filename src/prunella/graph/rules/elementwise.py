@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from prunella.graph.call import Call, rule
-from prunella.graph.labels import FIXED, Labels, Later, compact, varying_axes
+from prunella.graph.labels import FIXED, Labels, Later
+from prunella.graph.layout import compact, varying_axes
 
 _UNARY = (
     "abs", "bitwise_not", "ceil", "celu", "clamp", "clamp_max", "clamp_min", "cos", "div_scalar",
@@ -83,6 +84,28 @@ def meet(result: Tensor, operand: Tensor, call: Call, labels: Labels) -> None:
     if labels.constant_along(result, sorted(extended)) is None:
         reason = f"{call.operation} with a tensor of fixed size at {call.where()}"
         labels.require_whole(result, sorted(extended), reason)
+
+
+def meet_vectors(
+    channels: Tensor,  # (C,) labels
+    parameters: Sequence[Tensor],
+    call: Call,
+    labels: Labels,
+) -> None:
+    """As `meet` for each of the parameters; what is asked of the channels is asked once."""
+    go = labels.constant_along(channels, [0]) is None or labels.is_one_unit(channels)
+    for parameter in parameters:
+        plain = go and parameter.shape == channels.shape and len(channels) > 1
+        name = labels.stored.name_of(parameter) if plain else None
+        if name is not None and labels.adopt(name, channels):
+            labels.roles.setdefault((name, 0), "carrier")
+            continue
+        layers = labels.layers(parameter) if plain and labels.stored.holds(parameter) else None
+        if layers:
+            labels.carry(layers[0])
+            labels.tie(channels, layers[0])
+        else:
+            meet(channels, parameter, call, labels)
 
 
 def _go_along(

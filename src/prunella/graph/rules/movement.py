@@ -16,7 +16,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from prunella.graph.call import Call, rule
-from prunella.graph.labels import FIXED, Labels, compact, varying_axes
+from prunella.graph.labels import FIXED, Labels
+from prunella.graph.layout import compact, varying_axes
 from prunella.graph.rules.contract import freeze_all
 from prunella.graph.splits import note_split
 

@@ -9,7 +9,7 @@ from torch import Tensor
 from prunella.graph.call import Call, rule
 from prunella.graph.labels import Labels
 from prunella.graph.rules.contract import freeze_all
-from prunella.graph.rules.elementwise import meet
+from prunella.graph.rules.elementwise import meet, meet_vectors
 
 
 @rule(
@@ -28,8 +28,7 @@ def batch_norm(call: Call, labels: Labels) -> None:
     channels = known.narrow(0, 0, 1)
     for axis in range(2, known.ndim):
         channels = channels.narrow(axis, 0, 1)
-    for parameter in list(call.tensors())[1:]:
-        meet(channels.reshape(-1), parameter, call, labels)
+    meet_vectors(channels.reshape(-1), list(call.tensors())[1:], call, labels)
     labels.put(call.outputs[0], known)
 
 
