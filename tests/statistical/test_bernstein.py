@@ -130,6 +130,19 @@ def test_draws_until_one_channel_too_many_keep_the_error_as_well(name: str, delt
             assert not too_many(off & (made >= least), delta)
 
 
+def test_a_quarter_of_that_error_is_broken() -> None:
+    """The check can fail, and the bound is within a small factor of the truth."""
+    (contributions, scores), constant = CASES["rare spike"]
+    p = probabilities(scores)
+    counts = until_one_too_many(p, len(p) - 1)
+    made = counts.sum(1)
+    least = np.quantile(made, 0.25)
+    sums = contributions.sum(1)
+    errors = np.abs(reweighting(counts, np.tile(p, (REPEATS, 1))) @ contributions.T - sums)
+    eps = epsilon(least, scores.sum(), len(sums), 0.01, constant) / 4
+    assert too_many((errors > eps * sums).any(1) & (made >= least), 0.01)
+
+
 @pytest.mark.parametrize("name", CASES)
 @pytest.mark.parametrize("share", [0.2, 0.5, 0.9])
 def test_draws_until_one_channel_too_many_are_unbiased(name: str, share: float) -> None:
