@@ -152,7 +152,7 @@ FAULTS: dict[str, Fault] = {
     "layer norm mixes nothing": instead(normalise, "mix", nothing),
     "softmax over channels mixes nothing": rules(_softmax=as_it_is),
     "a cumulative sum over channels mixes nothing": rules(cumsum=as_it_is),
-    "sums over channels tie nothing": instead(Labels, "when_used", nothing),
+    "sums over channels tie nothing": instead(Labels, "put_when_read", nothing),
     "sums beside fixed positions do not freeze": instead(Labels, "tie_along", ties_without_fixed),
     "constants of fixed size may meet channels": instead(Labels, "require_whole", nothing),
     "queries go without their keys": instead(attention, "_product", product_without_ties),
