@@ -74,5 +74,5 @@ $(CORE): pyproject.toml constraints.txt | $(BIN)/python
 
 $(DEV): $(CORE)
 	@echo "Installing the tools for tests and documentation: the first time takes a minute or more"
-	@$(INSTALL) --no-build-isolation --editable '.[vision,onnx,test,docs]'
+	@$(INSTALL) --no-build-isolation --editable '.[vision,onnx,fast,test,docs]'
 	@touch $@
