@@ -82,6 +82,31 @@ def sweep(
     return _without_beaten(best, found, shares, count)
 
 
+def seed(
+    spots: Integers,  # (U,) sample * P + position, the most promising one of each unit, or -1
+    inputs: Floats, starts: Integers, jumps: Integers, kernels: Integers, weights: Floats,
+    scale: Floats, lower: Floats, total: Floats, width: np.float32, slop: Floats,
+    inner: bool, best: Floats,
+) -> None:  # fmt: skip
+    """Raise the largest known share of some units by one position each; arguments as of `sweep`."""
+    outputs, positions = lower.shape[2:]
+    for unit in range(len(spots)):
+        if spots[unit] < 0:
+            continue
+        sample = spots[unit] // positions
+        position = spots[unit] - sample * positions
+        start = starts[spots[unit]]
+        for sign in range(2):
+            for output in range(outputs):
+                below = lower[sign, sample, output, position]
+                if below == INFINITY:
+                    continue
+                part = _part(inputs, start, jumps, kernels, unit, weights, output, sign, inner)
+                part *= TWO * scale[output]
+                above = below + width * total[sample, output, position] + slop[output]
+                best[unit] = max(best[unit], part / above * (ONE - ROUNDING))
+
+
 def _try_places(
     inputs: Floats, starts: Integers, jumps: Integers, kernels: Integers, weights: Floats,
     scale: Floats, seen: Floats, block: Floats, total: Floats, width: np.float32, slop: Floats,
@@ -171,11 +196,9 @@ def _part(
     inner: bool,
 ) -> Any:
     """A unit's part of one sum: the products of that sign, added up or the largest."""
-    part = ZERO
+    part, flip = ZERO, ONE - TWO * np.float32(sign)
     for tap in range(jumps.shape[1]):
-        product = weights[output, kernels[unit, tap]] * inputs[start + jumps[unit, tap]]
-        if sign == 1:
-            product = -product
+        product = flip * weights[output, kernels[unit, tap]] * inputs[start + jumps[unit, tap]]
         # Both without a branch, which the signs of weights would lead astray.
         part = part + max(product, ZERO) if inner else max(part, product)
     return part
