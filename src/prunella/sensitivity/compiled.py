@@ -28,14 +28,15 @@ R = TypeVar("R")
 
 _ENOUGH = 1 << 12  # outputs tried by units in tiles, that are worth a thread of their own
 
-# Compiled one by one; the rest of that module is data.
+# Compiled one by one; the rest of that module is data. To hand an array to a function, Numba may
+# count one more user of it, and threads wait for each other to count; not where it is inlined.
 _HELPERS = (
-    "_copy_sums",
-    "_copy_activations",
-    "_any_above",
-    "_part",
-    "_try_places",
-    "_without_beaten",
+    ("_part", "always"),
+    ("_any_above", "always"),
+    ("_without_beaten", "always"),
+    ("_copy_sums", "never"),
+    ("_copy_activations", "never"),
+    ("_try_places", "never"),
 )
 
 
@@ -49,11 +50,12 @@ def available() -> bool:
 def _compiled(name: str) -> Callable[..., Any]:
     """A function of `sweep`, compiled on first use and kept on disk by Numba from then on."""
     numba = importlib.import_module("numba")
-    compile_ = numba.njit(nogil=True, cache=True)
-    for helper in _HELPERS:
+    # Divisions by zero are allowed: a way out of a loop for each would be slow.
+    compile_ = functools.partial(numba.njit, nogil=True, cache=True, error_model="numpy")
+    for helper, inline in _HELPERS:
         if not hasattr(getattr(sweep, helper), "py_func"):
-            setattr(sweep, helper, compile_(getattr(sweep, helper)))
-    compiled: Callable[..., Any] = compile_(getattr(sweep, name))
+            setattr(sweep, helper, compile_(inline=inline)(getattr(sweep, helper)))
+    compiled: Callable[..., Any] = compile_()(getattr(sweep, name))
     return compiled
 
 
