@@ -226,6 +226,25 @@ def test_any_number_of_threads_gives_the_same_bits(reduction, enough, monkeypatc
     assert torch.equal(found[0], found[2])
 
 
+def test_every_part_of_the_search_starts_from_a_share_of_each_unit(monkeypatch):
+    take(WAYS[1], monkeypatch)
+    starts = []
+    run = compiled._run
+
+    def recording(sweep, given, best, *rest):
+        starts.append(torch.from_numpy(best.copy()))
+        return run(sweep, given, best, *rest)
+
+    monkeypatch.setattr(compiled, "_run", recording)
+    torch.manual_seed(5)
+    x = torch.relu(torch.randn(8, 10, 9, 9))
+    x[:, 4] = 0  # an idle unit
+    found = scores(caught(nn.Conv2d(10, 14, 3), x), each(10))
+    (start,) = starts
+    assert torch.equal(start > 0, torch.arange(10) != 4)
+    assert bool((start <= found).all())
+
+
 def test_most_shares_are_never_evaluated(way, monkeypatch):
     torch.manual_seed(0)
     layer = nn.Conv2d(32, 32, 3, padding=1, bias=False)
