@@ -26,7 +26,7 @@ from prunella.sensitivity.sums import Sums
 T = TypeVar("T")
 R = TypeVar("R")
 
-_ENOUGH = 1 << 12  # outputs tried by units in tiles, that are worth a thread of their own
+_ENOUGH = 1 << 14  # outputs tried by units in tiles, that are worth a thread of their own
 
 # Compiled one by one; the rest of that module is data. To hand an array to a function, Numba may
 # count one more user of it, in a way that is safe among threads and slow; not where it is inlined.
