@@ -36,7 +36,7 @@ from architectures import add, done, in_own_process, prepare
 KEEP = 0.5
 RATIO = 1 - math.sqrt(KEEP)  # of the channels of each layer, for half of the parameters
 REPEATS = 3
-TIME_LIMIT_S = 400
+TIME_LIMIT_S = 150  # for both; a network for which it does not do is run by prunella alone
 COLUMNS = (
     "model", "prunella_s", "torch_pruning_s", "ratio", "prunella_kept", "torch_pruning_kept",
     "prunella_status", "torch_pruning_status", "status",
@@ -69,9 +69,11 @@ def by_torch_pruning(model: nn.Module, example: Tensor) -> nn.Module:
     return model
 
 
-def timed(
-    make: Callable[[nn.Module, Tensor], nn.Module], model: nn.Module, example: Tensor
-) -> tuple[float, nn.Module]:
+Make = Callable[[nn.Module, Tensor], nn.Module]
+SIDES: dict[str, Make] = {"prunella": by_prunella, "torch_pruning": by_torch_pruning}
+
+
+def timed(make: Make, model: nn.Module, example: Tensor) -> tuple[float, nn.Module]:
     """Seconds, and the small network. The model is a copy: torch-pruning changes it in place."""
     own = copy.deepcopy(model)
     gc.collect()
@@ -80,12 +82,15 @@ def timed(
     return time.process_time() - start, small
 
 
-def compare(_: str, name: str) -> Row:
-    """One row; whatever goes wrong on either side is its status."""
+def compare(sides: str, name: str) -> Row:
+    """One row, by the named sides; whatever goes wrong on either is its status."""
+    return _compare({side: SIDES[side] for side in sides.split()}, name)
+
+
+def _compare(sides: dict[str, Make], name: str) -> Row:
     torch.set_num_threads(1)
     model, example = _vision.build("torchvision", name)
     whole = sum(p.numel() for p in model.parameters())
-    sides = {"prunella": by_prunella, "torch_pruning": by_torch_pruning}
     row: Row = {f"{side}_status": "" for side in sides}
     times: dict[str, list[float]] = {side: [] for side in sides}
     for _repeat in range(REPEATS):
@@ -138,7 +143,11 @@ def main() -> None:
     listed = _vision.names("torchvision") if arguments.all else _vision.QUICK["torchvision"]
     for name in wanted or listed:
         if name not in known:
-            row = {"model": name} | in_own_process(compare, "", name, limit_s=TIME_LIMIT_S)
+            row = in_own_process(compare, " ".join(SIDES), name, limit_s=TIME_LIMIT_S)
+            if "prunella_status" not in row:  # stopped: the limit of both together
+                alone = in_own_process(compare, "prunella", name, limit_s=TIME_LIMIT_S)
+                row = alone | {"torch_pruning_status": row.get("status", "")}
+            row = {"model": name} | row
             add(arguments.out, row, COLUMNS)
             print(name, row.get("ratio", row), flush=True)
     print(summary(arguments.out))

@@ -57,7 +57,7 @@ def judged(network: str, model: nn.Module, graph, scores, method: str, seed: int
     if any(isinstance(module, nn.BatchNorm2d) for module in small.modules()):
         prunella.reestimate_batchnorm(small, known.loader(64))
     params, macs, _ = plan.achieved.fraction_of(plan.original)
-    accuracy = prunella.accuracy(small, test.loader(500))
+    accuracy, _ = prunella.accuracy(small, test.loader(500))
     return row | {
         "macs_kept": f"{macs:.4f}",
         "params_kept": f"{params:.4f}",

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 from abc import abstractmethod
 from collections.abc import Sequence
 from typing import Any
 
+from torch._compile import _disable_dynamo
 from torch.utils._python_dispatch import TorchDispatchMode
 
 
@@ -17,7 +19,7 @@ class CallWatcher(TorchDispatchMode):
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
-        """Nothing is compiled inside; leaving this to torch costs several calls for each one."""
+        """Not from the start: it imports the compiler, which takes longer than most models."""
         return False
 
     def __torch_dispatch__(
@@ -28,8 +30,13 @@ class CallWatcher(TorchDispatchMode):
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
         del types
+        if "torch._dynamo" in sys.modules:  # loaded by now: it must not compile what runs in here
+            CallWatcher.__torch_dispatch__ = _not_compiled  # type: ignore[method-assign]
         return self.answer(func, args, kwargs or {})
 
     @abstractmethod
     def answer(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """The result of a call; calls made here are not seen again."""
+
+
+_not_compiled = _disable_dynamo(CallWatcher.__torch_dispatch__)
