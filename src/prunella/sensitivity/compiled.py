@@ -5,14 +5,15 @@ from __future__ import annotations
 import functools
 import importlib
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from importlib.util import find_spec
 from itertools import pairwise
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from prunella.sensitivity import sweep
@@ -22,14 +23,20 @@ from prunella.sensitivity.pieces import Piece
 from prunella.sensitivity.shares import Reduction
 from prunella.sensitivity.sums import Sums
 
-# Compiled one by one; the rest of that module is data.
+T = TypeVar("T")
+R = TypeVar("R")
+
+_ENOUGH = 1 << 14  # outputs tried by units in tiles, that are worth a thread of their own
+
+# Compiled one by one; the rest of that module is data. To hand an array to a function, Numba may
+# count one more user of it, in a way that is safe among threads and slow; not where it is inlined.
 _HELPERS = (
-    "_copy_sums",
-    "_copy_activations",
-    "_any_above",
-    "_part",
-    "_try_places",
-    "_without_beaten",
+    ("_part", "always"),
+    ("_any_above", "always"),
+    ("_without_beaten", "always"),
+    ("_copy_sums", "never"),
+    ("_copy_activations", "never"),
+    ("_try_places", "never"),
 )
 
 
@@ -40,15 +47,15 @@ def available() -> bool:
 
 
 @functools.cache
-def _compiled() -> Callable[..., int]:
-    """Compiled on first use, and kept on disk by Numba for the next process."""
+def _compiled(name: str) -> Callable[..., Any]:
+    """A function of `sweep`, compiled on first use and kept on disk by Numba from then on."""
     numba = importlib.import_module("numba")
-    compile_ = numba.njit(nogil=True, cache=True)
-    for name in _HELPERS:
-        helper = getattr(sweep, name)
-        if not hasattr(helper, "py_func"):
-            setattr(sweep, name, compile_(helper))
-    compiled: Callable[..., int] = compile_(sweep.sweep)
+    # Divisions by zero are allowed: a way out of a loop for each would be slow.
+    compile_ = functools.partial(numba.njit, nogil=True, cache=True, error_model="numpy")
+    for helper, inline in _HELPERS:
+        if not hasattr(getattr(sweep, helper), "py_func"):
+            setattr(sweep, helper, compile_(inline=inline)(getattr(sweep, helper)))
+    compiled: Callable[..., Any] = compile_()(getattr(sweep, name))
     return compiled
 
 
@@ -64,16 +71,16 @@ def search(
 ) -> Tensor:
     """As `search.Search.run`: samples, outputs and positions (K, 3) that must be evaluated."""
     given = _arrays(piece, weights, norms, sums, order)
-    samples, _, positions = given["activations"].shape
+    samples, units, positions = given["activations"].shape
     tiles = samples * -(-positions // sweep.TILE)
-    count = min(torch.get_num_threads(), tiles)
+    known = best.numpy().copy()
+    _look_at_the_top(given, known, reduction == "inner")
+    # Small work is done before another thread has started.
+    most = tiles * units * len(weights.scale) // _ENOUGH
+    count = max(1, min(torch.get_num_threads(), tiles, most))
     edges = [tiles * part // count for part in range(count + 1)]
-    run = functools.partial(_run, given, best, reduction == "inner")
-    if count == 1:
-        parts = [run((0, tiles))]
-    else:
-        with ThreadPoolExecutor(count) as pool:
-            parts = list(pool.map(run, pairwise(edges)))
+    run = functools.partial(_run, _compiled("sweep"), given, known, reduction == "inner")
+    parts = _side_by_side(run, list(pairwise(edges)))
     raised = np.max([part[0] for part in parts], axis=0)
     found = np.concatenate([part[1] for part in parts])
     shares = np.concatenate([part[2] for part in parts])
@@ -85,14 +92,44 @@ def search(
     return torch.stack([spot // each, output, spot % each], dim=1)
 
 
+def _side_by_side(run: Callable[[T], R], parts: Sequence[T]) -> list[R]:
+    """Results of all parts, the first one made by this thread and each other by one of its own."""
+    if len(parts) == 1:
+        return [run(parts[0])]
+    with ThreadPoolExecutor(len(parts) - 1) as pool:
+        others = [pool.submit(run, part) for part in parts[1:]]
+        return [run(parts[0]), *(other.result() for other in others)]
+
+
+def _look_at_the_top(given: dict[str, Any], best: NDArray[np.float32], inner: bool) -> None:
+    """Raise what is known of new units at once, so that no part of the search starts from 0."""
+    new = best == 0
+    if not new.any():
+        return
+    activations, inverse = (torch.from_numpy(given[name]) for name in ("activations", "inverse"))
+    bounds = (activations * inverse[:, None]).numpy()
+    where = bounds.argmax(axis=2)  # (n, U); torch takes ten times as long
+    values = np.take_along_axis(bounds, where[:, :, None], axis=2)[:, :, 0]
+    sample, unit = values.argmax(axis=0), np.arange(len(new))
+    spots = sample * bounds.shape[2] + where[sample, unit]
+    spots[~new | ~(values[sample, unit] > 0)] = -1
+    names = ("inputs", "starts", "jumps", "kernels", "weights", "scale", "lower", "total", "slop")
+    arguments = {name: given[name] for name in (*names, "width")}
+    _compiled("seed")(spots, **arguments, inner=inner, best=best)
+
+
 def _run(
-    given: dict[str, Any], best: Tensor, inner: bool, tiles: tuple[int, int]
+    loops: Callable[..., int],  # `sweep.sweep`, compiled
+    given: dict[str, Any],
+    best: NDArray[np.float32],
+    inner: bool,
+    tiles: tuple[int, int],
 ) -> tuple[Any, Any, Any]:
-    raised = best.numpy().copy()
+    raised = best.copy()
     room = 8 * len(raised) + 1024
     while True:
         found, shares = np.empty((room, 4), np.int64), np.empty(room, np.float32)
-        count = _compiled()(tiles, **given, inner=inner, best=raised, found=found, shares=shares)
+        count = loops(tiles, **given, inner=inner, best=raised, found=found, shares=shares)
         if count >= 0:
             return raised, found[:count], shares[:count]
         room *= 4

@@ -19,7 +19,7 @@ def activation_norms(piece: Piece, places: Tensor) -> Tensor:
         return (seen.abs() if piece.signed else seen).flatten(2)
     size = inputs.abs() if piece.signed else inputs
     # A square may be too small for float32 where its root is not.
-    squares = _boxes(torch.addcmul(size * 1e-18, size, size), piece).flatten(2)
+    squares = _boxes(size.square().add_(size, alpha=1e-18), piece).flatten(2)
     if _gaps(places, inputs):
         squares = squares[:, places].sum(dim=2)
     return squares.sqrt_()
@@ -37,12 +37,15 @@ def _boxes(values: Tensor, piece: Piece) -> Tensor:
     call = piece.call
     for axis, (count, taps) in enumerate(zip(piece.positions, call.weight.shape[2:], strict=True)):
         step, gap, place = call.stride[axis], call.dilation[axis], 2 + axis
-        total = None
+        parts = []
         for tap in range(taps):
             start = tap * gap
             index = [slice(None)] * values.ndim
             index[place] = slice(start, start + (count - 1) * step + 1, step)
-            part = values[tuple(index)]
-            total = part if total is None else total + part
-        values = total if total is not None else values
+            parts.append(values[tuple(index)])
+        values = parts[0]
+        if taps > 1:
+            values = values + parts[1]  # a new tensor, and the others are added in place
+        for part in parts[2:]:
+            values.add_(part)
     return values

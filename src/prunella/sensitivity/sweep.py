@@ -14,6 +14,7 @@ Floats = NDArray[np.float32]
 Integers = NDArray[np.int64] | NDArray[np.int32]
 
 TILE = 64  # positions whose bounds are tried at once
+STEP = 16  # and those among them that are then tried one by one, or not at all
 ROUNDING = np.float32(1e-4)  # more than rounding takes from a share
 MARGIN = np.float32(1 - 1e-3)  # what rounding may take from the bounds from norms, generously
 TINY = np.float32(1e-30)
@@ -69,7 +70,7 @@ def sweep(
                     norm = norms[kind, unit, output]
                     if norm * factor * highest[unit] <= ONE:
                         break  # and all that follow have smaller norms
-                    if not _any_above(seen, unit, norm * factor, block, sign, output):
+                    if not _any_above(seen, unit, norm * factor, block, sign, output, 0, TILE):
                         continue
                     count = _try_places(
                         inputs, starts, jumps, kernels, weights, scale, seen, block, total, width,
@@ -82,6 +83,31 @@ def sweep(
     return _without_beaten(best, found, shares, count)
 
 
+def seed(
+    spots: Integers,  # (U,) sample * P + position, the most promising one of each unit, or -1
+    inputs: Floats, starts: Integers, jumps: Integers, kernels: Integers, weights: Floats,
+    scale: Floats, lower: Floats, total: Floats, width: np.float32, slop: Floats,
+    inner: bool, best: Floats,
+) -> None:  # fmt: skip
+    """Raise the largest known share of some units by one position each; arguments as of `sweep`."""
+    outputs, positions = lower.shape[2:]
+    for unit in range(len(spots)):
+        if spots[unit] < 0:
+            continue
+        sample = spots[unit] // positions
+        position = spots[unit] - sample * positions
+        start = starts[spots[unit]]
+        for sign in range(2):
+            for output in range(outputs):
+                below = lower[sign, sample, output, position]
+                if below == INFINITY:
+                    continue
+                part = _part(inputs, start, jumps, kernels, unit, weights, output, sign, inner)
+                part *= TWO * scale[output]
+                above = below + width * total[sample, output, position] + slop[output]
+                best[unit] = max(best[unit], part / above * (ONE - ROUNDING))
+
+
 def _try_places(
     inputs: Floats, starts: Integers, jumps: Integers, kernels: Integers, weights: Floats,
     scale: Floats, seen: Floats, block: Floats, total: Floats, width: np.float32, slop: Floats,
@@ -89,29 +115,33 @@ def _try_places(
     sample: int, first: int, unit: int, sign: int, output: int,
 ) -> int:  # fmt: skip
     """Bound single shares of a tile from both sides; how many are found by now, or -1."""
-    for place in range(TILE):
-        below = block[sign, output, place]
-        if below == INFINITY or TWO * seen[unit, place] * norm <= below * best[unit] * MARGIN:
+    for corner in range(0, TILE, STEP):
+        bound = norm * TWO / max(best[unit] * MARGIN, TINY)
+        if not _any_above(seen, unit, bound, block, sign, output, corner, STEP):
             continue
-        position = first + place
-        start = starts[sample * total.shape[2] + position]
-        part = _part(inputs, start, jumps, kernels, unit, weights, output, sign, inner)
-        part *= TWO * scale[output]
-        most = part / below * (ONE + ROUNDING)
-        if most < best[unit] or most == ZERO:
-            continue
-        above = below + width * total[sample, output, position] + slop[output]
-        best[unit] = max(best[unit], part / above * (ONE - ROUNDING))
-        if count == len(shares):
-            count = _without_beaten(best, found, shares, count)
-            if count > len(shares) // 2:
-                return -1
-        found[count, 0] = sample
-        found[count, 1] = output
-        found[count, 2] = position
-        found[count, 3] = unit
-        shares[count] = most
-        count += 1
+        for place in range(corner, corner + STEP):
+            below = block[sign, output, place]
+            if below == INFINITY or TWO * seen[unit, place] * norm <= below * best[unit] * MARGIN:
+                continue
+            position = first + place
+            start = starts[sample * total.shape[2] + position]
+            part = _part(inputs, start, jumps, kernels, unit, weights, output, sign, inner)
+            part *= TWO * scale[output]
+            most = part / below * (ONE + ROUNDING)
+            if most < best[unit] or most == ZERO:
+                continue
+            above = below + width * total[sample, output, position] + slop[output]
+            best[unit] = max(best[unit], part / above * (ONE - ROUNDING))
+            if count == len(shares):
+                count = _without_beaten(best, found, shares, count)
+                if count > len(shares) // 2:
+                    return -1
+            found[count, 0] = sample
+            found[count, 1] = output
+            found[count, 2] = position
+            found[count, 3] = unit
+            shares[count] = most
+            count += 1
     return count
 
 
@@ -152,9 +182,12 @@ def _copy_activations(
         highest[unit] = quotients[0]
 
 
-def _any_above(seen: Floats, unit: int, bound: Any, block: Floats, sign: int, output: int) -> bool:
+def _any_above(
+    seen: Floats, unit: int, bound: Any, block: Floats, sign: int, output: int,
+    first: int, size: int,
+) -> bool:  # fmt: skip
     above = False
-    for place in range(TILE):  # no way out of the loop, so that it runs on vectors
+    for place in range(first, first + size):  # no way out, so that it runs on vectors
         above |= seen[unit, place] * bound > block[sign, output, place]
     return above
 
@@ -171,11 +204,9 @@ def _part(
     inner: bool,
 ) -> Any:
     """A unit's part of one sum: the products of that sign, added up or the largest."""
-    part = ZERO
+    part, flip = ZERO, ONE - TWO * np.float32(sign)
     for tap in range(jumps.shape[1]):
-        product = weights[output, kernels[unit, tap]] * inputs[start + jumps[unit, tap]]
-        if sign == 1:
-            product = -product
+        product = flip * weights[output, kernels[unit, tap]] * inputs[start + jumps[unit, tap]]
         # Both without a branch, which the signs of weights would lead astray.
         part = part + max(product, ZERO) if inner else max(part, product)
     return part

@@ -55,7 +55,8 @@ def take(name, monkeypatch):
         monkeypatch.setattr(kernels, "MANY", 0)
         monkeypatch.setattr(compiled, "available", lambda: True)
     if name == "loops":
-        monkeypatch.setattr(compiled, "_compiled", lambda: np.errstate(over="ignore")(sweep.sweep))
+        quiet = np.errstate(over="ignore")
+        monkeypatch.setattr(compiled, "_compiled", lambda name: quiet(getattr(sweep, name)))
     return name
 
 
@@ -191,6 +192,57 @@ def test_all_ways_give_the_same_bits(monkeypatch):
         results=torch.cat([b.results for b in blocks]),
     )
     assert torch.equal(found[0], scores(together, each(24)))
+
+
+@pytest.mark.parametrize("reduction", ["inner", "entry"])
+@pytest.mark.parametrize("enough", [1, compiled._ENOUGH])
+def test_any_number_of_threads_gives_the_same_bits(reduction, enough, monkeypatch):
+    take(WAYS[1], monkeypatch)
+    monkeypatch.setattr(compiled, "_ENOUGH", enough)
+    torch.manual_seed(4)
+    layer = nn.Conv2d(12, 16, 3, padding=1)
+    blocks = [caught(layer, F.silu(torch.randn(8, 12, 11, 11))) for _ in range(3)]
+    used, found = [], []
+    side_by_side = compiled._side_by_side
+
+    def counting(run, parts):
+        used.append(len(parts))
+        return side_by_side(run, parts)
+
+    monkeypatch.setattr(compiled, "_side_by_side", counting)
+    before = torch.get_num_threads()
+    try:
+        for threads in (1, 2, 3):
+            torch.set_num_threads(threads)
+            best = torch.zeros(12, dtype=torch.float64)
+            for block in blocks:
+                # The forward pass is the same for all, the search is not.
+                best = scores(block, each(12), reduction=reduction, best=best)
+            found.append(best)
+    finally:
+        torch.set_num_threads(before)
+    assert used == ([1] * 3 + [2] * 3 + [3] * 3 if enough == 1 else [1] * 9)
+    assert torch.equal(found[0], found[1])
+    assert torch.equal(found[0], found[2])
+
+
+def test_every_part_of_the_search_starts_from_a_share_of_each_unit(monkeypatch):
+    take(WAYS[1], monkeypatch)
+    starts = []
+    run = compiled._run
+
+    def recording(sweep, given, best, *rest):
+        starts.append(torch.from_numpy(best.copy()))
+        return run(sweep, given, best, *rest)
+
+    monkeypatch.setattr(compiled, "_run", recording)
+    torch.manual_seed(5)
+    x = torch.relu(torch.randn(8, 10, 9, 9))
+    x[:, 4] = 0  # an idle unit
+    found = scores(caught(nn.Conv2d(10, 14, 3), x), each(10))
+    (start,) = starts
+    assert torch.equal(start > 0, torch.arange(10) != 4)
+    assert bool((start <= found).all())
 
 
 def test_most_shares_are_never_evaluated(way, monkeypatch):
