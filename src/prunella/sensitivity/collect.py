@@ -134,7 +134,9 @@ def filter_norms(model: nn.Module, graph: ChannelGraph) -> dict[str, Tensor]:
                 continue
             others = [axis for axis in range(weight.ndim) if axis != member.axis]
             # In one go, without a tensor of the weight's size in between.
-            norm = torch.linalg.vector_norm(weight.detach(), dim=others, dtype=torch.float32)
+            # Without a copy in another type; a norm may be in a wider type than its weights only.
+            wide = torch.promote_types(weight.dtype, torch.float32)
+            norm = torch.linalg.vector_norm(weight.detach(), dim=others, dtype=wide).float()
             by_position = norm.square().cpu()
             squares += by_position[member.indices].sum(dim=1)
         norms[group.name] = squares.sqrt()

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import torch
 import torch._dynamo
 from torch import nn
@@ -40,3 +43,13 @@ def test_a_model_with_a_compiled_function_is_pruned_and_no_rule_is_compiled():
     ours = {name for name in compiled_files() if name.startswith(package)}
     # the first call, which notices the compiler, and what gives tensors their device
     assert ours <= {watching.__file__, fakes.__file__}
+
+
+def test_the_compiler_is_not_imported_for_a_trace():
+    script = (
+        "import sys, torch, prunella; net = torch.nn.Sequential(torch.nn.Linear(3, 4), "
+        "torch.nn.Linear(4, 2)); prunella.trace(net, torch.zeros(1, 3)); "
+        "print('torch._dynamo' in sys.modules)"
+    )
+    found = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert found.stdout.strip() == "False", found.stderr

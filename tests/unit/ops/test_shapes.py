@@ -8,7 +8,6 @@ import pytest
 import torch
 from torch import nn
 
-from prunella.ops import CallWatcher
 from prunella.ops.copies import modules_of
 from prunella.ops.shapes import result_on_meta
 
@@ -85,7 +84,3 @@ def test_modules_come_in_the_order_of_torch() -> None:
     model = nn.Sequential(nn.Sequential(nn.Tanh(), shared), shared, nn.Sequential(shared[0]))
     assert modules_of(model) == list(model.modules())
     assert len(modules_of(model)) == 7
-
-
-def test_watchers_answer_without_the_compiler() -> None:
-    assert not hasattr(CallWatcher.__torch_dispatch__, "__wrapped__")
