@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from prunella.core.version import __version__
     from prunella.exporting import ExportCheck, compare_onnx_latency, export
     from prunella.files import (
+        PassFile,
         load,
         load_optimizer,
         load_plan,
@@ -79,6 +80,7 @@ __all__ = [
     "Member",
     "Method",
     "Params",
+    "PassFile",
     "Plan",
     "PruneResult",
     "PrunellaError",
@@ -141,6 +143,7 @@ _HOMES = {
     "Member": "prunella.core.types:Member",
     "Method": "prunella.methods:Method",
     "Params": "prunella.core.budgets:Params",
+    "PassFile": "prunella.files:PassFile",
     "Plan": "prunella.plans:Plan",
     "PruneResult": "prunella.pipeline:PruneResult",
     "PrunellaError": "prunella.core.errors:PrunellaError",

@@ -28,7 +28,7 @@ from prunella.cli.samples import divide
 from prunella.cli.say import Speaker
 from prunella.core.errors import BudgetError, GraphError
 from prunella.core.types import ChannelScores
-from prunella.files import load_weights
+from prunella.files import PassFile, load_weights
 from prunella.files.stages import StageFiles
 from prunella.methods import METHODS
 from prunella.methods import method as method_named
@@ -298,6 +298,13 @@ class _SpokenStages:
         self.files = files
         self.speaker = speaker
         self.epochs = epochs
+
+    def scoring(self) -> PassFile:
+        file = self.files.scoring()
+        state = file.load()
+        if state is not None:
+            self.speaker.say(f"  {state.samples.count:,} samples done before the interruption")
+        return file
 
     def save_scores(self, scores: ChannelScores) -> None:
         self.files.save_scores(scores)
