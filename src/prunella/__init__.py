@@ -28,6 +28,7 @@ if TYPE_CHECKING:
         FileError,
         GraphError,
         InputError,
+        ProcessError,
         PrunellaError,
         SurgeryError,
     )
@@ -82,6 +83,7 @@ __all__ = [
     "Params",
     "PassFile",
     "Plan",
+    "ProcessError",
     "PruneResult",
     "PrunellaError",
     "Recipe",
@@ -145,6 +147,7 @@ _HOMES = {
     "Params": "prunella.core.budgets:Params",
     "PassFile": "prunella.files:PassFile",
     "Plan": "prunella.plans:Plan",
+    "ProcessError": "prunella.core.errors:ProcessError",
     "PruneResult": "prunella.pipeline:PruneResult",
     "PrunellaError": "prunella.core.errors:PrunellaError",
     "Recipe": "prunella.retrain:Recipe",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, get_args
 
@@ -19,7 +19,7 @@ from prunella.core.samples import SampleIds
 from prunella.core.types import ChannelGraph, ChannelGroup, ChannelScores, Member
 from prunella.ops import CallWatcher, Contraction, StoredTensors, contraction_of
 from prunella.sensitivity.backlog import Backlog, Seen
-from prunella.sensitivity.distributed import shared_maxima, shared_samples
+from prunella.sensitivity.distributed import failing_together, shared_maxima, shared_samples
 from prunella.sensitivity.kernels import Prepared, Reader, raised, sums_per_sample
 from prunella.sensitivity.resuming import Counted, Keeper, PassStore
 from prunella.sensitivity.shares import Reduction
@@ -45,7 +45,8 @@ def sensitivities(
     the loader's batch size has no influence either, and memory does not grow with it.
 
     Within an initialised `torch.distributed` group every process passes its own shard as loader
-    and gets the scores of all samples, the same bits as one process would give.
+    and gets the scores of all samples, the same bits as one process would give. Where one of them
+    fails, the others stop after the batch they are at.
 
     On a CPU long passes run as machine code if Numba is installed (`prunella[fast]`); the bits
     are the same, and a `SpeedWarning` tells if it is missed.
@@ -74,14 +75,16 @@ def sensitivities(
             to go on with was begun with other samples.
         InputError: weights are NaN or infinite, a group has no consumer that could be scored, or
             `memory` or `reduction` cannot be used.
+        ProcessError: another process of the group failed.
         FileError: what `resume` holds is damaged, or of another model, graph or option.
     """
     device = next(model.parameters()).device
-    _check_options(memory, reduction)
-    check_weights(model)
-    keeper = Keeper(resume, model, graph, reduction)
-    watcher = _Watcher(model, graph, memory, reduction)
-    seen = _watched(watcher, model, loader, keeper, progress)
+    with failing_together(device) as look_around:
+        _check_options(memory, reduction)
+        check_weights(model)
+        keeper = Keeper(resume, model, graph, reduction)
+        watcher = _Watcher(model, graph, memory, reduction)
+        seen = _watched(watcher, model, loader, keeper, progress, look_around)
     samples = shared_samples(SampleIds.union(seen), device)
     if not samples.count:
         raise DataError("the calibration loader is empty; expected at least one sample.")
@@ -115,6 +118,7 @@ def _watched(
     loader: Iterable[object],
     keeper: Keeper,
     progress: Progress,
+    look_around: Callable[[], None],
 ) -> list[SampleIds]:
     """Run the model on all samples under the eyes of a watcher; which ones they are."""
     device = next(model.parameters()).device
@@ -133,6 +137,7 @@ def _watched(
             if keeper.is_due():
                 watcher.finish()
                 keeper.keep(watcher.best, watcher.counted, seen)
+            look_around()
         watcher.finish()
     keeper.keep(watcher.best, watcher.counted, seen)
     return seen
