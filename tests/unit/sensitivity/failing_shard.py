@@ -56,6 +56,8 @@ def main():
         words = f"{time.monotonic() - start:.1f} {type(error).__name__}: {error}"
         (folder / f"error{rank}.txt").write_text(words, encoding="utf-8")
         raise SystemExit(3) from None
+    finally:
+        dist.destroy_process_group()  # else its threads may end the process with another code
 
 
 if __name__ == "__main__":
