@@ -144,7 +144,8 @@ def _notes(result: PruneResult) -> tuple[str, ...]:
         span = f"{every.min():.3g} to {every.max():.3g}"
         notes.append(
             f"In {len(scales)} groups channels were drawn at random; the weights that read them "
-            f"were scaled by {span}, so that the sums are right on average."
+            f"were scaled by {span}, so that the sums were right on average "
+            "before the repair."
         )
     frozen = [group for group in result.plan.graph.groups if not group.prunable]
     if frozen:
