@@ -14,7 +14,7 @@ from torch.overrides import TorchFunctionMode
 from prunella.core.errors import InputError
 from prunella.core.positions import complement, removed_positions, shape_without
 from prunella.core.types import ChannelGraph
-from prunella.ops import copy_module
+from prunella.ops import Stand, copy_module, copying, empty_on_meta, paths_of, tensors_of
 from prunella.surgery.attributes import refresh_attributes
 
 _WIDE = 1_000_000  # elements from which on it pays to look for a quicker way of selecting
@@ -24,11 +24,20 @@ def cut(
     model: nn.Module,
     graph: ChannelGraph,
     kept: Mapping[str, Tensor],  # group name -> (kept,) sorted int64
+    *,
+    stand_ins: Mapping[int, Tensor] | None = None,
 ) -> nn.Module:
     """A copy of `model` without the units that are not kept; nothing is verified here.
 
     Parameters stay parameters with their `requires_grad`, type, device and memory format; tied
     parameters stay tied; module attributes such as `out_channels` follow the new shapes.
+
+    Args:
+        model: Untouched.
+        graph: Traced from a model of the same architecture.
+        kept: Units to keep, for every prunable group.
+        stand_ins: Tensors on the meta device that are put, and cut, in place of the model's, by
+            identity of these; what is not named is copied to that device.
 
     Raises:
         InputError: the model's tensors differ from those the graph was made from.
@@ -37,11 +46,11 @@ def cut(
     _check_architecture(model, graph, parameters, buffers)
     tensors = parameters | buffers
     # What is found here by identity is taken as the copy, so ties and names survive.
-    replaced: dict[int, Any] = {}
+    replaced: dict[int, Any] = dict(stand_ins or {})
     for name, axes in removed_positions(graph, kept).items():
         tensor = _get(tensors, name, model)
-        replaced[id(tensor)] = without(tensor, axes)
-    with _SharedFakes():
+        replaced[id(tensor)] = without(replaced.get(id(tensor), tensor), axes)
+    with _SharedFakes() if stand_ins is None else copying(Stand.META):
         small = copy_module(model, replaced)
     refresh_attributes(small, graph, kept)
     return small
@@ -49,17 +58,15 @@ def cut(
 
 def _named_tensors(model: nn.Module) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """Parameters and buffers by name, each once; as `named_parameters` and `named_buffers`."""
-    parameters: dict[str, Tensor] = {}
-    buffers: dict[str, Tensor] = {}
-    seen: set[int] = set()
-    for path, module in model.named_modules():
-        start = f"{path}." if path else ""
-        for held, found in ((module._parameters, parameters), (module._buffers, buffers)):
-            for name, tensor in held.items():
-                if tensor is not None and id(tensor) not in seen:
-                    seen.add(id(tensor))
-                    found[start + name] = tensor
-    return parameters, buffers
+    paths = paths_of(model)
+
+    def each_once(kind: str) -> dict[str, Tensor]:
+        first: dict[int, tuple[str, Tensor]] = {}
+        for name, tensor in tensors_of(paths, kind):
+            first.setdefault(id(tensor), (name, tensor))
+        return dict(first.values())
+
+    return each_once("_parameters"), each_once("_buffers")
 
 
 def stored_tensors(model: nn.Module) -> dict[str, Tensor]:
@@ -98,6 +105,8 @@ def without(
 
     It keeps type, device and memory format, and stays a parameter if it was one.
     """
+    if type(tensor) in (Tensor, nn.Parameter) and tensor.is_meta and tensor.is_contiguous():
+        return empty_on_meta(tensor, shape_without(tuple(tensor.shape), removed))
     left = tensor.detach()
     if isinstance(left, FakeTensor) or left.is_meta:  # there is nothing to select
         return _like(tensor, left.new_empty(shape_without(tuple(left.shape), removed)))
