@@ -23,6 +23,7 @@ from prunella.core.types import ChannelGraph
 from prunella.ops import Stand, copy_module, copying, empty_on_meta, paths_of, tensors_of
 from prunella.surgery.attributes import refresh_attributes
 
+_BLOCK = 1 << 18  # elements that are selected at a time
 _WIDE = 1_000_000  # elements from which on it pays to look for a quicker way of selecting
 
 
@@ -162,12 +163,24 @@ def without(
     ]
     if left.ndim == 1 and left.device.type == "cpu" and type(left) is Tensor and stays:
         return _same_kind(tensor, left.index_select(0, stays[0][1]))
-    if len(stays) > 1 and stays[0][0] == 0 and tensor.numel() > _WIDE:
-        rows = max(1, _WIDE * tensor.shape[0] // tensor.numel())
-        # Few rows at a time, so that what is between the steps need not leave the cache.
-        parts = [_selected_all(left, [(0, some), *stays[1:]]) for some in stays[0][1].split(rows)]
-        return _like(tensor, torch.cat(parts))
+    if len(stays) > 1 and stays[0][0] == 0 and tensor.numel() > _BLOCK and left.is_contiguous():
+        return _same_kind(tensor, _in_blocks(left, stays))
     return _like(tensor, _selected_all(left, stays))
+
+
+def _in_blocks(
+    tensor: Tensor,
+    stays: Sequence[tuple[int, Tensor]],  # axis, (kept,) sorted int64; rows first
+) -> Tensor:
+    """Few rows at a time, so that what is between the steps need not leave the cache."""
+    shape = list(tensor.shape)
+    for axis, positions in stays:
+        shape[axis] = len(positions)
+    left = tensor.new_empty(shape)
+    rows = max(1, _BLOCK * tensor.shape[0] // tensor.numel())
+    for part, some in zip(left.split(rows), stays[0][1].split(rows), strict=True):
+        part.copy_(_selected_all(tensor, [(0, some), *stays[1:]]))
+    return left
 
 
 def _complement(positions: Tensor, size: int, known: dict[tuple[int, int], Tensor]) -> Tensor:
