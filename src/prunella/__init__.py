@@ -28,6 +28,7 @@ if TYPE_CHECKING:
         FileError,
         GraphError,
         InputError,
+        ProcessError,
         PrunellaError,
         SurgeryError,
     )
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from prunella.core.version import __version__
     from prunella.exporting import ExportCheck, compare_onnx_latency, export
     from prunella.files import (
+        PassFile,
         load,
         load_optimizer,
         load_plan,
@@ -79,7 +81,9 @@ __all__ = [
     "Member",
     "Method",
     "Params",
+    "PassFile",
     "Plan",
+    "ProcessError",
     "PruneResult",
     "PrunellaError",
     "Recipe",
@@ -141,7 +145,9 @@ _HOMES = {
     "Member": "prunella.core.types:Member",
     "Method": "prunella.methods:Method",
     "Params": "prunella.core.budgets:Params",
+    "PassFile": "prunella.files:PassFile",
     "Plan": "prunella.plans:Plan",
+    "ProcessError": "prunella.core.errors:ProcessError",
     "PruneResult": "prunella.pipeline:PruneResult",
     "PrunellaError": "prunella.core.errors:PrunellaError",
     "Recipe": "prunella.retrain:Recipe",

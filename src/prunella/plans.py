@@ -37,7 +37,10 @@ class Plan:
         samples: The samples that informed the plan; a certificate must not use them.
         latency: Run times beside the original's, measured while planning for a `Latency` budget.
         scales: For groups whose units were drawn, by what the weights that read each kept unit are
-            multiplied: float64, in the order of `kept`.
+            multiplied: float64, in the order of `kept`. They make a layer's sums right on average
+            over the draws in what `apply` gives. A repair by least squares, as in `prune`, makes
+            the error of the one draw smaller, and that average wrong; only the certificate speaks
+            of the repaired network (docs/theory/sampling.md, section 5).
     """
 
     graph: ChannelGraph

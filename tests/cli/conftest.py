@@ -46,6 +46,17 @@ class Wider(Net):
         self.last = nn.Linear(24, 10)
 
 
+class Heavy(Net):
+    """Whose run time is that of its second layer."""
+
+    def __init__(self):
+        super().__init__()
+        self.first = nn.Conv2d(1, 32, 3, stride=2)
+        self.norm = nn.BatchNorm2d(32)
+        self.second = nn.Conv2d(32, 192, 3)
+        self.last = nn.Linear(192, 10)
+
+
 class Slow(Net):
     """As slow as a test likes it."""
 
@@ -87,6 +98,10 @@ def net(num_classes=10, in_channels=1):
 
 def wider():
     return Wider()
+
+
+def heavy():
+    return Heavy()
 
 
 def slow():

@@ -20,7 +20,7 @@ from prunella.cli import interrupts, outcome, say
 
 STAGES = ("tracing", "scoring", "planning", "cutting", "measuring accuracy", "repairing",
           "retraining", "certifying", "measuring run times")  # fmt: skip
-WHOLE = {"config.yaml", "scores.safetensors", "training.safetensors"}
+WHOLE = {"config.yaml", "scoring.safetensors", "scores.safetensors", "training.safetensors"}
 
 
 @pytest.fixture
@@ -119,6 +119,67 @@ def test_interrupted_twice_and_resumed_twice(prunella, slow, unbroken, workplace
     assert findings(workplace / "run") == unbroken
 
 
+@pytest.fixture
+def killed_while_scoring(prunella, slow, workplace, monkeypatch):
+    """A run of batches of eight that was stopped after the third; the command that goes on."""
+    from prunella.files import PassFile, stages
+
+    with (workplace / "base.yaml").open("a") as settings:
+        settings.write("batch_size: 8\n")
+    saved = []
+
+    def save(self, state):
+        write(self, state)
+        saved.append(state.samples.count)
+        if len(saved) == 3:
+            raise KeyboardInterrupt
+
+    write = PassFile.save
+    with monkeypatch.context() as patch:
+        patch.setattr(stages, "_EVERY_S", 0.0)
+        patch.setattr(PassFile, "save", save)
+        said = prunella(*slow, "--out", "run")
+    assert said.code == 130
+    assert saved == [8, 16, 24]
+    left = {p.name for p in (workplace / "run").iterdir()}
+    assert left == {"config.yaml", "scoring.safetensors"}
+    return how_to_go_on(said.err)
+
+
+def test_scoring_goes_on_where_it_was(prunella, slow, killed_while_scoring, workplace, monkeypatch):
+    from prunella.sensitivity import collect
+
+    run = []
+
+    def blocks(inputs, count, device):
+        run.append(count)
+        return divided(inputs, count, device)
+
+    divided = collect._blocks
+    with monkeypatch.context() as patch:
+        patch.setattr(collect, "_blocks", blocks)
+        said = prunella(*killed_while_scoring)
+    assert said.code == 0
+    assert "24 samples done before the interruption" in said.out
+    assert run == [8]  # of 32
+    assert not (workplace / "run" / "scoring.safetensors").exists()
+    assert prunella(*slow, "--out", "unbroken").code == 0
+    assert findings(workplace / "run") == findings(workplace / "unbroken")
+
+
+def test_damaged_while_scoring(prunella, killed_while_scoring, workplace):
+    file = workplace / "run" / "scoring.safetensors"
+    content = file.read_bytes()
+    file.write_bytes(content[:-9])
+    said = prunella(*killed_while_scoring)
+    assert said.code == 2
+    assert "scoring.safetensors: no whole file of an unfinished pass" in said.err
+    assert "delete it, and the pass begins anew" in said.err
+    assert file.read_bytes() == content[:-9]
+    file.unlink()
+    assert prunella(*killed_while_scoring).code == 0
+
+
 def test_interrupted_before_anything_was_written(prunella, slow, workplace, monkeypatch):
     import own_nets
 
@@ -142,7 +203,8 @@ def test_interrupted_while_a_file_is_written(prunella, slow, workplace, monkeypa
 
     monkeypatch.setattr(StageFiles, "save_scores", save_scores)
     assert prunella(*slow, "--out", "run").code == 130
-    assert [p.name for p in (workplace / "run").iterdir()] == ["config.yaml"]
+    left = {p.name for p in (workplace / "run").iterdir()}
+    assert left == {"config.yaml", "scoring.safetensors"}
 
 
 def test_interrupted_between_the_files_of_the_result(
@@ -238,7 +300,7 @@ def test_ctrl_c_in_the_second_epoch_of_retraining(prunella, slow, unbroken, work
     assert process.returncode == 130
     assert err.startswith("Interrupted. ")
     assert err.count("\n") == 1
-    assert {p.name for p in (workplace / "run").iterdir()} == WHOLE
+    assert {p.name for p in (workplace / "run").iterdir()} == WHOLE - {"scoring.safetensors"}
     said = prunella(*how_to_go_on(err))
     assert said.code == 0
     assert "1 of 4 epochs done before" in said.out

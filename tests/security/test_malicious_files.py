@@ -576,6 +576,27 @@ def test_a_certificate_that_can_be_none_in_itself_or_in_a_report(
     assert part in message
 
 
+def test_unfinished_pass(tmp_path, refused):
+    file = StageFiles(tmp_path).scoring()
+    samples = json.dumps(SampleIds.none().to_json())
+    good = {"prunella-pass": "1", "origin": "{}", "counted": "[]", "samples": samples}
+    values = {"a": torch.ones(2, dtype=torch.float64)}
+    for name, header in (
+        ("prunella-pass", "2"), ("origin", "[" * 100_000), ("origin", '{"a":1}'),
+        ("counted", '[["a","b",1e999,1]]'), ("counted", '[["a","b",0]]'), ("counted", "{}"),
+        ("counted", '[["a","b",-1,1]]'), ("samples", '{"count":1,"hashes":"%"}'),
+    ):  # fmt: skip
+        save_tensors(file.path, values, {**good, name: header})
+        message = refused(file.load)
+        assert message is not None
+        assert "no whole file of an unfinished pass" in message
+    for bad in (torch.tensor([float("nan")]), torch.tensor([-1.0]), torch.ones(2, 2)):
+        save_tensors(file.path, {"a": bad.double()}, good)
+        assert refused(file.load) is not None
+    save_tensors(file.path, values, good)
+    assert file.load() is not None
+
+
 def test_results_of_stages(tmp_path, refused):
     stages = StageFiles(tmp_path)
     samples = json.dumps(SampleIds.none().to_json())

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from prunella.bounds.checks import check_probability
-from prunella.certificate.digests import model_digest
 from prunella.certificate.outcomes import bounds_from_outcomes
 from prunella.core.batches import Batch, check_labels, read_batch
+from prunella.core.digests import model_digest
 from prunella.core.errors import DataError
 from prunella.core.inputs import Inputs
 from prunella.core.modes import evaluating

@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from prunella.core.budgets import Latency
 from prunella.core.results import Accuracies, Certificate, RunTimes
 from prunella.core.types import ChannelGraph, Cost
 from prunella.exporting import ExportCheck
@@ -97,7 +98,7 @@ class Speaker:
         self.say("")
         self.plan(result.plan)
         self.say("")
-        self.summary(result.cost, result.accuracy, result.latency)
+        self.summary(result.cost, result.accuracy, result.latency, result.plan)
         self.stages(result.accuracy)
         self.certificate(result.certificate)
 
@@ -106,8 +107,9 @@ class Speaker:
         cost: tuple[Cost, Cost],
         accuracy: Accuracies,
         latency: tuple[RunTimes, ...],
+        plan: Plan | None = None,
     ) -> None:
-        """Before and after in one table."""
+        """Before and after in one table; of a plan for a run time also what was asked for."""
         if self.quiet:
             return
         before, after = cost
@@ -129,6 +131,8 @@ class Speaker:
                 f"{100 * final:.2f} %",
                 f"{drop:+.2f} points",
             )
+        if plan and plan.latency and isinstance(plan.requested, Latency):
+            _add_request(table, plan.requested, plan.latency)
         for row in latency:
             _add_times(table, row.batch, row.before, row.after, row.speedup)
         self.tables.print(table)
@@ -213,6 +217,23 @@ def _before_and_after() -> Table:
         table.add_column(title, justify="right", no_wrap=True)
     table.add_column("", no_wrap=True)
     return table
+
+
+def _add_request(table: Table, requested: Latency, planned: RunTimes) -> None:
+    """Two rows: the run time asked for, and what the cut network took while it was sought."""
+    most = requested.fraction * planned.before[1]
+    table.add_row(
+        f"asked for, batch of {planned.batch}",
+        "",
+        f"{_milliseconds(most)} ms",
+        f"at most {100 * requested.fraction:g} %",
+    )
+    table.add_row(
+        "  measured while planning",
+        _time(planned.before),
+        _time(planned.after),
+        f"{100 / planned.speedup:.1f} % kept",
+    )
 
 
 def _add_times(

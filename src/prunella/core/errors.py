@@ -61,5 +61,11 @@ class ExportError(PrunellaError, RuntimeError):
     exit_code = 1
 
 
+class ProcessError(PrunellaError, RuntimeError):
+    """Another process of a torch.distributed group failed; its own error says why."""
+
+    exit_code = 1
+
+
 class ConfigWarning(UserWarning):
     """The configuration object of a model cannot describe the small model and stays as it was."""

@@ -119,7 +119,8 @@ def expected_outputs(
     """All output tensors for each batch size that is compared.
 
     Raises:
-        InputError: the network cannot be run on the inputs, or returns no tensor.
+        InputError: the network cannot be run on the inputs, returns no tensor, or only
+            empty ones.
     """
     name = type(model).__name__
     expected = {}
@@ -140,6 +141,11 @@ def expected_outputs(
                     f"{name} returned {type(outputs).__name__} without tensors; expected tensors, "
                     "perhaps in lists, tuples and dictionaries."
                 )
+    if not any(tensor.numel() for outputs in expected.values() for tensor in outputs):
+        raise InputError(
+            f"{name} gives outputs without a single number for these inputs, so a written file "
+            "could not be compared with it; give inputs in which it finds something."
+        )
     return expected
 
 

@@ -17,22 +17,29 @@ from prunella.core.samples import SampleIds
 from prunella.core.types import ChannelScores
 from prunella.core.words import one_line, shown
 from prunella.files.fields import entries, entry, items, number, whole
+from prunella.files.passes import PassFile
 from prunella.files.weights import read_tensors, save_tensors
 from prunella.retrain import Checkpoint, EpochRecord
 
+_PASS = "scoring.safetensors"
 _SCORES = "scores.safetensors"
 _TRAINING = "training.safetensors"
+_EVERY_S = 30.0  # of scoring, at most, are lost with a run that is killed
 
 
 @final
 class StageFiles:
-    """Scores and training checkpoints of one run, in its directory."""
+    """Scores, on the way and complete, and training checkpoints of one run, in its directory."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
 
+    def scoring(self) -> PassFile:
+        """The file of an unfinished pass that scores."""
+        return PassFile(self.directory / _PASS, every_s=_EVERY_S)
+
     def save_scores(self, scores: ChannelScores) -> None:
-        """Write the scores, atomically."""
+        """Write the scores, atomically; the state of the pass that made them goes."""
         tensors = {
             **_prefixed("values", scores.by_group),
             **_prefixed("filter_norms", scores.filter_norms),
@@ -43,6 +50,7 @@ class StageFiles:
             "samples": json.dumps(scores.samples.to_json()),
         }
         save_tensors(self.directory / _SCORES, tensors, header)
+        self.scoring().clear()
 
     def load_scores(self) -> ChannelScores | None:
         """The scores of an earlier, interrupted run; None if it had not come so far."""
@@ -90,7 +98,7 @@ class StageFiles:
 
     def clear(self) -> None:
         """Remove what only an interrupted run needs."""
-        for name in (_SCORES, _TRAINING):
+        for name in (_PASS, _SCORES, _TRAINING):
             (self.directory / name).unlink(missing_ok=True)
 
 

@@ -7,7 +7,8 @@
                     that makes the bound smallest; k = n_l is pfp
     pfp-systematic  n_l channels drawn systematically: the same chances with less variance
 
-All from the scores of `sensitivities` and one error eps that the groups share.
+All from the scores of `sensitivities` and one error eps that the groups share. The weights of the
+draws make sums unbiased right after the cut; a repair by least squares does not keep that.
 
 Source: Liebenwein, Baykal, Lang, Feldman, Rus, "Provable filter pruning for efficient neural
 networks", ICLR 2020, sections 3.2 to 3.4. How draws meet a budget that counts channels is our own:

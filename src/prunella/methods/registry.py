@@ -15,7 +15,7 @@ from prunella.core.budgets import Budget
 from prunella.core.errors import InputError
 from prunella.core.progress import Progress
 from prunella.core.types import ChannelGraph, ChannelScores
-from prunella.sensitivity import sensitivities
+from prunella.sensitivity import PassStore, sensitivities
 
 Needs = Literal["nothing", "weights", "samples", "labels"]
 
@@ -93,6 +93,11 @@ class Method:
         """Whether it needs scores."""
         return self.score is not None
 
+    @property
+    def resumes(self) -> bool:
+        """Whether its scoring is a pass of `sensitivities`, which can go on after a stop."""
+        return self.score is score_by_sensitivity
+
 
 METHODS: dict[str, Method] = {}
 
@@ -104,10 +109,11 @@ def score_by_sensitivity(
     *,
     generator: torch.Generator,
     progress: Progress,
+    resume: PassStore | None = None,
 ) -> ChannelScores:
     """The scores of `sensitivities`, which the family "pfp" and methods without own ones use."""
     del generator
-    return sensitivities(model, graph, loader, progress=progress)
+    return sensitivities(model, graph, loader, resume=resume, progress=progress)
 
 
 def register_method(

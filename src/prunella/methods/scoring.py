@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -10,9 +11,9 @@ from torch import Tensor, nn
 from prunella.core.errors import InputError
 from prunella.core.progress import Progress, silent
 from prunella.core.types import ChannelGraph, ChannelScores
-from prunella.methods.registry import Method
+from prunella.methods.registry import Method, score_by_sensitivity
 from prunella.methods.registry import method as method_named
-from prunella.sensitivity import check_weights
+from prunella.sensitivity import PassStore, check_weights
 
 _WORDS = {"samples": "samples", "labels": "samples with labels"}
 
@@ -24,6 +25,7 @@ def score(
     method: str = "pfp",
     *,
     seed: int = 0,
+    resume: PassStore | None = None,
     progress: Progress = silent,
 ) -> ChannelScores:
     """Score every unit of every prunable group as a method does it.
@@ -35,11 +37,13 @@ def score(
             None for methods that look at weights alone.
         method: A registered method that uses scores.
         seed: For methods that score a random part of what they could.
+        resume: Where the pass keeps how far it has come; for methods with the scores of
+            `sensitivities`, which see.
         progress: Reports batches.
 
     Raises:
         InputError: the method is unknown or uses no scores; it needs samples and there are none;
-            or it cannot score a group, which is named.
+            it cannot score a group, which is named; or it cannot resume.
         DataError: the loader is empty, has no labels where they are needed, or holds values that
             are not finite.
     """
@@ -53,9 +57,15 @@ def score(
         raise InputError(
             f"method {method!r} needs {_WORDS[chosen.needs]}: give prunella.score a loader."
         )
+    if resume is not None and not chosen.resumes:
+        raise InputError(
+            f"method {method!r} scores in its own way and cannot go on from {resume.source}; leave "
+            "resume out."
+        )
     check_weights(model)
     generator = torch.Generator().manual_seed(seed)
-    found = chosen.score(
+    half = chosen.score if resume is None else partial(score_by_sensitivity, resume=resume)
+    found = half(
         model, graph, () if loader is None else loader, generator=generator, progress=progress
     )
     return _fitting(chosen, graph, found)

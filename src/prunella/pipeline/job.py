@@ -35,7 +35,7 @@ from prunella.pipeline.samples import (
 from prunella.planning import make_plan
 from prunella.plans import Plan
 from prunella.retrain import Checkpoint, Recipe, fit
-from prunella.sensitivity import check_weights
+from prunella.sensitivity import PassStore, check_weights
 from prunella.terminal import progress_for_people
 from prunella.tracing import Pattern, trace, without_groups
 
@@ -44,6 +44,10 @@ DEFAULT_RECIPE = Recipe(epochs=5, learning_rate=0.01)
 
 class Stages(Protocol):
     """Where the results of the long stages are kept while a run lasts."""
+
+    def scoring(self) -> PassStore | None:
+        """Where a long pass that scores keeps how far it has come, if anywhere."""
+        ...
 
     def save_scores(self, scores: ChannelScores) -> None:
         """Keep the scores."""
@@ -65,6 +69,10 @@ class Stages(Protocol):
 @final
 class NoStages:
     """Keeps nothing."""
+
+    def scoring(self) -> PassStore | None:
+        """Nowhere."""
+        return None
 
     def save_scores(self, scores: ChannelScores) -> None:
         """Keep nothing."""
@@ -275,11 +283,15 @@ def _scores(
     stages: Stages,
     progress: Progress,
 ) -> ChannelScores | None:
-    if not method_named(method).uses_scores:
+    chosen = method_named(method)
+    if not chosen.uses_scores:
         return None
     scores = stages.load_scores()
     if scores is None:
-        scores = score(model, graph, calibration, method, seed=seed, progress=progress)
+        store = stages.scoring() if chosen.resumes else None
+        scores = score(
+            model, graph, calibration, method, seed=seed, resume=store, progress=progress
+        )
         stages.save_scores(scores)
     return scores
 

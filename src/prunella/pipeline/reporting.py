@@ -120,6 +120,14 @@ def _notes(result: PruneResult) -> tuple[str, ...]:
         "The network right after the cut was compared with the original whose removed channels "
         f"were masked: largest relative difference {result.difference:.1e}."
     ]
+    requested, planned = result.plan.requested, result.plan.latency
+    if isinstance(requested, Latency) and planned is not None:
+        before, after = 1e3 * planned.before[1], 1e3 * planned.after[1]
+        notes.append(
+            f"While planning, the cut network took {after:.3g} of {before:.3g} ms with a batch of "
+            f"{planned.batch}, {100 / planned.speedup:.1f} % of the run time; at most "
+            f"{100 * requested.fraction:g} % was asked for."
+        )
     mixed = [
         group.name
         for group in result.plan.graph.prunable
@@ -136,7 +144,8 @@ def _notes(result: PruneResult) -> tuple[str, ...]:
         span = f"{every.min():.3g} to {every.max():.3g}"
         notes.append(
             f"In {len(scales)} groups channels were drawn at random; the weights that read them "
-            f"were scaled by {span}, so that the sums are right on average."
+            f"were scaled by {span}, so that the sums were right on average "
+            "before the repair."
         )
     frozen = [group for group in result.plan.graph.groups if not group.prunable]
     if frozen:

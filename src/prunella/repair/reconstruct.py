@@ -10,7 +10,8 @@ where W0 are the weights right after the cut. Each consumer is fed by the networ
 far, so that later layers make up for what earlier ones could not.
 
 Source: He, Zhang, Sun, "Channel pruning for accelerating very deep neural networks", ICCV 2017,
-section 3.1 (reconstruction after selection), with a ridge towards the unrepaired weights.
+section 3.1 (reconstruction after selection), with a ridge towards the unrepaired weights. Where W0
+estimated the sums without bias (drawn channels), W does not: docs/theory/sampling.md, section 5.
 """
 
 from __future__ import annotations

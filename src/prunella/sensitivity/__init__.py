@@ -2,5 +2,6 @@
 
 from prunella.sensitivity.collect import check_weights, sensitivities
 from prunella.sensitivity.kernels import SpeedWarning
+from prunella.sensitivity.resuming import PassState, PassStore
 
-__all__ = ["SpeedWarning", "check_weights", "sensitivities"]
+__all__ = ["PassState", "PassStore", "SpeedWarning", "check_weights", "sensitivities"]

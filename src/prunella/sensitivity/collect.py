@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, get_args
 
 import torch
 from torch import Tensor, nn
 
-from prunella.core.batches import read_batch
 from prunella.core.errors import DataError, InputError
 from prunella.core.inputs import Inputs
 from prunella.core.modes import attention_in_parts, evaluating, full_precision
@@ -20,8 +19,9 @@ from prunella.core.samples import SampleIds
 from prunella.core.types import ChannelGraph, ChannelGroup, ChannelScores, Member
 from prunella.ops import CallWatcher, Contraction, StoredTensors, contraction_of
 from prunella.sensitivity.backlog import Backlog, Seen
-from prunella.sensitivity.distributed import shared_maxima, shared_samples
+from prunella.sensitivity.distributed import failing_together, shared_maxima, shared_samples
 from prunella.sensitivity.kernels import Prepared, Reader, raised, sums_per_sample
+from prunella.sensitivity.resuming import Counted, Keeper, PassStore
 from prunella.sensitivity.shares import Reduction
 
 MICRO_BATCH = 8
@@ -35,6 +35,7 @@ def sensitivities(
     *,
     memory: int = 1 << 30,
     reduction: Reduction = "inner",
+    resume: PassStore | None = None,
     progress: Progress = silent,
 ) -> ChannelScores:
     """Sensitivity of every unit of every prunable group, over all samples of a loader.
@@ -44,7 +45,8 @@ def sensitivities(
     the loader's batch size has no influence either, and memory does not grow with it.
 
     Within an initialised `torch.distributed` group every process passes its own shard as loader
-    and gets the scores of all samples, the same bits as one process would give.
+    and gets the scores of all samples, the same bits as one process would give. Where one of them
+    fails, the others stop after the batch they are at.
 
     On a CPU long passes run as machine code if Numba is installed (`prunella[fast]`); the bits
     are the same, and a `SpeedWarning` tells if it is missed.
@@ -59,42 +61,30 @@ def sensitivities(
         reduction: "inner", a channel's whole part of a sum, as defined; or "entry", the largest
             single product with an entry of its kernel in place of that, as in the code published
             with the paper, for comparisons.
+        resume: Where the pass keeps how far it has come, usually `prunella.PassFile(path)`. What
+            lies there from a pass that was stopped is gone on from: the loader's first samples must
+            be those seen before, and are only read. On the same device and software the scores
+            have the bits of an unbroken pass. Each process of a group needs a place of its own.
         progress: Reports batches.
 
     Returns:
         Scores of method "pfp", with filter norms and the number of sums for the allocation.
 
     Raises:
-        DataError: the loader is empty, or inputs or activations are NaN or infinite.
+        DataError: the loader is empty, or inputs or activations are NaN or infinite, or the pass
+            to go on with was begun with other samples.
         InputError: weights are NaN or infinite, a group has no consumer that could be scored, or
             `memory` or `reduction` cannot be used.
+        ProcessError: another process of the group failed.
+        FileError: what `resume` holds is damaged, or of another model, graph or option.
     """
-    if memory < LEAST_MEMORY:
-        raise InputError(
-            f"sensitivities: memory is {memory:,} bytes; expected at least {LEAST_MEMORY:,} for "
-            "the pass's own tensors."
-        )
-    if reduction not in get_args(Reduction):
-        raise InputError(
-            f"sensitivities: reduction is {reduction!r}; expected 'inner' (a channel's whole part "
-            "of a sum) or 'entry' (the largest of its products)."
-        )
-    check_weights(model)
-    watcher = _Watcher(model, graph, memory, reduction)
-    seen: list[SampleIds] = []
     device = next(model.parameters()).device
-    with evaluating(model), full_precision(device), attention_in_parts(), _whole_float32():
-        for batch in progress(loader, description="sensitivities", total=length(loader)):
-            read = read_batch(batch)
-            if len(read) == 0:
-                continue
-            _check_finite(read.inputs.tensors)
-            seen.append(read.ids)
-            for block in _blocks(read.inputs, len(read), device):
-                with watcher:
-                    block.call(model)
-        with torch.no_grad():
-            watcher.finish()
+    with failing_together(device) as look_around:
+        _check_options(memory, reduction)
+        check_weights(model)
+        keeper = Keeper(resume, model, graph, reduction)
+        watcher = _Watcher(model, graph, memory, reduction)
+        seen = _watched(watcher, model, loader, keeper, progress, look_around)
     samples = shared_samples(SampleIds.union(seen), device)
     if not samples.count:
         raise DataError("the calibration loader is empty; expected at least one sample.")
@@ -107,6 +97,50 @@ def sensitivities(
         sums=dict(sums),
         samples=samples,
     )
+
+
+def _check_options(memory: int, reduction: str) -> None:
+    if memory < LEAST_MEMORY:
+        raise InputError(
+            f"sensitivities: memory is {memory:,} bytes; expected at least {LEAST_MEMORY:,} for "
+            "the pass's own tensors."
+        )
+    if reduction not in get_args(Reduction):
+        raise InputError(
+            f"sensitivities: reduction is {reduction!r}; expected 'inner' (a channel's whole part "
+            "of a sum) or 'entry' (the largest of its products)."
+        )
+
+
+def _watched(
+    watcher: _Watcher,
+    model: nn.Module,
+    loader: Iterable[object],
+    keeper: Keeper,
+    progress: Progress,
+    look_around: Callable[[], None],
+) -> list[SampleIds]:
+    """Run the model on all samples under the eyes of a watcher; which ones they are."""
+    device = next(model.parameters()).device
+    state = keeper.start()
+    watcher.best |= state.best
+    watcher.counted |= state.counted
+    seen = [state.samples]
+    batches = progress(loader, description="sensitivities", total=length(loader))
+    with evaluating(model), full_precision(device), attention_in_parts(), _whole_float32():
+        for batch in keeper.unseen(batches, state.samples):
+            _check_finite(batch.inputs.tensors)
+            for block in _blocks(batch.inputs, len(batch), device):
+                with watcher:
+                    block.call(model)
+            seen.append(batch.ids)
+            if keeper.is_due():
+                watcher.finish()
+                keeper.keep(watcher.best, watcher.counted, seen)
+            look_around()
+        watcher.finish()
+    keeper.keep(watcher.best, watcher.counted, seen)
+    return seen
 
 
 @contextmanager
@@ -195,8 +229,7 @@ class _Watcher(CallWatcher):
         self.stored = StoredTensors(model)
         self.consumers: dict[tuple[str, int], list[tuple[ChannelGroup, Member]]] = defaultdict(list)
         self.best: dict[str, Tensor] = {}
-        self.sums: dict[str, int] = defaultdict(int)
-        self._counted: set[tuple[str, str, int]] = set()
+        self.counted: Counted = {}
         for group in graph.prunable:
             self.best[group.name] = torch.zeros(group.size, dtype=torch.float64)
             for member in group.members:
@@ -224,9 +257,8 @@ class _Watcher(CallWatcher):
         for group, _ in watched:
             # eta counts every consumer's sums once, not once for each block of samples.
             key = (group.name, call.name, call.in_axis)
-            if key not in self._counted:
-                self._counted.add(key)
-                self.sums[group.name] += sums_per_sample(call, MICRO_BATCH)
+            if key not in self.counted:
+                self.counted[key] = sums_per_sample(call, MICRO_BATCH)
         for seen in self.backlog.add(Seen(call=call, results=result, signed=bool(least < 0))):
             self._search(seen)
 
@@ -241,8 +273,17 @@ class _Watcher(CallWatcher):
 
     def finish(self) -> None:
         """Search what still waits."""
-        for seen in self.backlog.rest():
-            self._search(seen)
+        with torch.no_grad():
+            for seen in self.backlog.rest():
+                self._search(seen)
+
+    @property
+    def sums(self) -> dict[str, int]:
+        """Number of sums of each group's consumers for one sample."""
+        sums: dict[str, int] = defaultdict(int)
+        for (group, _, _), number in self.counted.items():
+            sums[group] += number
+        return dict(sums)
 
 
 def require_complete(best: Mapping[str, Tensor], sums: Mapping[str, int]) -> None:

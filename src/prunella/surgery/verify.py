@@ -22,6 +22,12 @@ TOLERANCE = 1e-4
 _PROBES = 3
 _LARGE = 50_000_000  # multiply-adds of a network with so many positions that one probe will do
 _COARSE = (torch.float16, torch.bfloat16)
+_NOTHING = (
+    "and the masked original give outputs without a single number, on random inputs and on the "
+    "example inputs, so nothing could be compared. Trace with example inputs that give outputs; "
+    "for a detector, lower the score that an object must have until it finds some, and raise it "
+    "again after the cut."
+)
 
 
 def verified_cut(
@@ -34,10 +40,11 @@ def verified_cut(
     """Cut the units that are not kept and compare with the masked original.
 
     The two are run on inputs of the example's shape and type with random values, so that equality
-    is not an accident of an empty example. Networks of more than 50 million multiply-adds are run
-    on one smaller image, or with sequences cut short within their stacks of blocks, if they take
-    that (docs/decisions/0013-small-probes.md); only where the two differ there is the comparison
-    made at full size, which then decides.
+    is not an accident of an empty example; if these give outputs without a number, as of a detector
+    that finds nothing, on the example itself. Networks of more than 50 million multiply-adds are
+    run on one smaller image, or with sequences cut short within their stacks of blocks, if they
+    take that (docs/decisions/0013-small-probes.md); only where the two differ there is the
+    comparison made at full size, which then decides.
 
     Args:
         model: Untouched.
@@ -51,7 +58,8 @@ def verified_cut(
         them only that the small model runs is checked. See `follow_config` for its `config`.
 
     Raises:
-        SurgeryError: the two differ or the small model cannot be run; names the group at fault.
+        SurgeryError: the two differ or the small model cannot be run; names the group at fault. Or
+            there is nothing to compare in their outputs.
         InputError: the model's tensors differ from those the graph was made from.
     """
     small = cut(model, graph, kept)
@@ -65,17 +73,17 @@ def verified_cut(
             return small, difference
     probes = _probes(graph, next(model.parameters()).device)
     try:
-        found = _run(small, probes)
-        exact = small if _is_exact(graph, kept) else cut(model, graph, _exact_part(graph, kept))
-        difference = relative_difference(
-            found if exact is small else _run(exact, probes),
-            _run(masked(model, graph, _exact_part(graph, kept)), probes),
-        )
+        difference = _difference(model, small, graph, kept, probes)
+        if math.isnan(difference):  # a detector that finds nothing in noise, for instance
+            probes = [graph.inputs.to(next(model.parameters()).device)]
+            difference = _difference(model, small, graph, kept, probes)
     except Exception as error:  # the model's own code may raise anything, assertions above all
         group, words = _culprit(model, graph, kept, probes, tolerance)
         raise SurgeryError(
             f"the cut {graph.model_type} cannot be run ({_words(error)}); {words}", group=group
         ) from error
+    if math.isnan(difference):
+        raise SurgeryError(f"the cut {graph.model_type} {_NOTHING}")
     if not difference <= tolerance:
         group, words = _culprit(model, graph, kept, probes, tolerance)
         raise SurgeryError(
@@ -85,6 +93,21 @@ def verified_cut(
         )
     follow_config(model, small)
     return small, difference
+
+
+def _difference(
+    model: nn.Module,
+    small: nn.Module,
+    graph: ChannelGraph,
+    kept: Mapping[str, Tensor],
+    probes: list[Inputs],
+) -> float:
+    """Of the small and the masked model; groups that are not exact stay whole in both."""
+    found = _run(small, probes)
+    part = _exact_part(graph, kept)
+    if not _is_exact(graph, kept):
+        found = _run(cut(model, graph, part), probes)
+    return relative_difference(found, _run(masked(model, graph, part), probes))
 
 
 def _is_exact(graph: ChannelGraph, kept: Mapping[str, Tensor]) -> bool:
@@ -152,7 +175,7 @@ def _culprit(
                 f"the group {group.name!r} fails by itself: {_words(error)}. Exclude it, or take "
                 "constants that depend on its width out of the model's forward."
             )
-        if group.exact and not difference <= tolerance:
+        if group.exact and difference > tolerance:  # false for NaN, where nothing is compared
             return group.name, (
                 f"the group {group.name!r} differs by itself, by {difference:.2g}. Exclude it."
             )

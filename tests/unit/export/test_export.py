@@ -111,6 +111,11 @@ class NoTensors(One):
         return "four"
 
 
+class Nothing(One):
+    def forward(self, x):
+        return x[:, :0], [x[:, :0]]
+
+
 class Fails(One):
     def forward(self, x):
         raise KeyError("no such thing")
@@ -325,6 +330,7 @@ def test_a_network_that_draws_at_random_cannot_be_compared(file_format, tmp_path
         (FixedBatch(), r"FixedBatch cannot be exported.*any batch size.*constant \(2\)"),
         (Branches(), r"Branches cannot be exported.*test_export\.py:\d+\).*values of tensors"),
         (NoTensors(), "NoTensors returned str without tensors"),
+        (Nothing(), "Nothing gives outputs without a single number"),
         (Fails(), "Fails cannot be run on a batch of 1 of the inputs.*no such thing"),
     ],
 )

@@ -302,6 +302,9 @@ class Interrupted:
     def __init__(self, epochs):
         self.epochs, self.scores, self.checkpoint, self.saved = epochs, None, None, []
 
+    def scoring(self):
+        return None
+
     def save_scores(self, scores):
         self.scores = scores
 

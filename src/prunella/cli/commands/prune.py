@@ -26,9 +26,10 @@ from prunella.cli.rundir import (
 )
 from prunella.cli.samples import divide
 from prunella.cli.say import Speaker
+from prunella.core.budgets import Budget, Latency
 from prunella.core.errors import BudgetError, GraphError
 from prunella.core.types import ChannelScores
-from prunella.files import load_weights
+from prunella.files import PassFile, load_weights
 from prunella.files.stages import StageFiles
 from prunella.methods import METHODS
 from prunella.methods import method as method_named
@@ -257,7 +258,7 @@ def prune(
             through_norms=settings.through_norms,
             method=settings.method,
             multiple=settings.multiple,
-            latency_batches=settings.latency_batches,
+            latency_batches=_timed(settings.latency_batches, budget),
             alpha=settings.alpha,
             delta=settings.delta,
             seed=settings.seed,
@@ -276,6 +277,11 @@ def prune(
         stages.clear()
     speaker.outcome(result)
     speaker.files(written)
+
+
+def _timed(batches: tuple[int, ...], budget: Budget | Latency) -> tuple[int, ...]:
+    """The batch sizes to measure run times at, that of the budget among them."""
+    return tuple(sorted({*batches, budget.batch})) if isinstance(budget, Latency) else batches
 
 
 def _pruned(
@@ -298,6 +304,13 @@ class _SpokenStages:
         self.files = files
         self.speaker = speaker
         self.epochs = epochs
+
+    def scoring(self) -> PassFile:
+        file = self.files.scoring()
+        state = file.load()
+        if state is not None:
+            self.speaker.say(f"  {state.samples.count:,} samples done before the interruption")
+        return file
 
     def save_scores(self, scores: ChannelScores) -> None:
         self.files.save_scores(scores)
