@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from prunella import data, networks, testing
     from prunella.certificate import certify
     from prunella.core.budgets import Budget, Bytes, Flops, Latency, Params
+    from prunella.core.certificates import Certificate
     from prunella.core.errors import (
         BudgetError,
         ConfigWarning,
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
         PrunellaError,
         SurgeryError,
     )
-    from prunella.core.results import Certificate
     from prunella.core.types import ChannelGraph, ChannelGroup, ChannelScores, Cost, Member
     from prunella.core.version import __version__
     from prunella.exporting import ExportCheck, compare_onnx_latency, export
@@ -123,7 +123,7 @@ _HOMES = {
     "Budget": "prunella.core.budgets:Budget",
     "BudgetError": "prunella.core.errors:BudgetError",
     "Bytes": "prunella.core.budgets:Bytes",
-    "Certificate": "prunella.core.results:Certificate",
+    "Certificate": "prunella.core.certificates:Certificate",
     "ChannelGraph": "prunella.core.types:ChannelGraph",
     "ChannelGroup": "prunella.core.types:ChannelGroup",
     "ChannelScores": "prunella.core.types:ChannelScores",

@@ -16,7 +16,7 @@ import torch
 from torch import nn
 
 import prunella
-from prunella.core import results
+from prunella.core import certificates
 from prunella.core.results import Accuracies, LayerReport, Report, RunTimes
 from prunella.files import plans
 from prunella.files.models import FORMAT_VERSION
@@ -108,7 +108,7 @@ def present() -> str:
     versions = {
         "format": FORMAT_VERSION,
         "plan": plans.SCHEMA_VERSION,
-        "certificate": results._SCHEMA_VERSION,
+        "certificate": certificates._SCHEMA_VERSION,
         "report": load.SCHEMA_VERSION,
     }
     return "-".join(f"{name}-{version}" for name, version in versions.items())

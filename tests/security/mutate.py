@@ -9,7 +9,8 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from prunella.core.results import Accuracies, Certificate, LayerReport, Report, RunTimes
+from prunella.core.certificates import Certificate
+from prunella.core.results import Accuracies, LayerReport, Report, RunTimes
 from prunella.core.types import Cost
 
 CERTIFICATE = Certificate(

@@ -16,7 +16,7 @@ import torch
 
 import prunella
 from prunella.cli.config import CertifyConfig, PruneConfig, TrainConfig, resolve, to_yaml
-from prunella.core.results import Certificate
+from prunella.core.certificates import Certificate
 from prunella.files.plans import plan_from_json, plan_to_json
 from prunella.plans import Plan
 from prunella.report import from_json, render, to_json

@@ -14,12 +14,12 @@ from prunella.bounds.checks import check_probability
 from prunella.certificate.digests import model_digest
 from prunella.certificate.outcomes import bounds_from_outcomes
 from prunella.core.batches import Batch, check_labels, read_batch
+from prunella.core.certificates import Certificate
 from prunella.core.errors import DataError
 from prunella.core.inputs import Inputs
 from prunella.core.modes import evaluating
 from prunella.core.outputs import logits_of
 from prunella.core.progress import Progress, length, silent
-from prunella.core.results import Certificate
 from prunella.core.samples import SampleIds
 
 

@@ -10,7 +10,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from prunella.core.results import Accuracies, Certificate, RunTimes
+from prunella.core.certificates import Certificate
+from prunella.core.results import Accuracies, RunTimes
 from prunella.core.types import ChannelGraph, Cost
 from prunella.exporting import ExportCheck
 from prunella.pipeline import PruneResult

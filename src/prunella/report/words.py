@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from prunella.core.results import Accuracies, Certificate, LayerReport, Report, RunTimes
+from prunella.core.certificates import Certificate
+from prunella.core.results import Accuracies, LayerReport, Report, RunTimes
 from prunella.report import units
 from prunella.report.units import SPACE
 

@@ -8,8 +8,8 @@ import math
 
 import pytest
 
+from prunella.core.certificates import Certificate
 from prunella.core.errors import FileError
-from prunella.core.results import Certificate
 
 CERTIFICATE = Certificate(
     alpha=0.05,
