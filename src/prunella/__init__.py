@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from prunella import data, networks, testing
-    from prunella.certificate import certify
+    from prunella.certificate import Verification, certify, verify_certificate
     from prunella.core.budgets import Budget, Bytes, Flops, Latency, Params
     from prunella.core.certificates import Certificate
     from prunella.core.errors import (
@@ -85,6 +85,7 @@ __all__ = [
     "Recipe",
     "Selection",
     "SurgeryError",
+    "Verification",
     "__version__",
     "a_priori",
     "accuracy",
@@ -114,6 +115,7 @@ __all__ = [
     "slice_optimizer",
     "testing",
     "trace",
+    "verify_certificate",
 ]
 
 # Where each name comes from, the same as above: importing torch takes seconds, so nothing that
@@ -147,6 +149,7 @@ _HOMES = {
     "Recipe": "prunella.retrain:Recipe",
     "Selection": "prunella.methods:Selection",
     "SurgeryError": "prunella.core.errors:SurgeryError",
+    "Verification": "prunella.certificate:Verification",
     "__version__": "prunella.core.version:__version__",
     "a_priori": "prunella.guarantee:a_priori",
     "accuracy": "prunella.measure:accuracy",
@@ -176,6 +179,7 @@ _HOMES = {
     "slice_optimizer": "prunella.iterative:slice_optimizer",
     "testing": "prunella.testing",
     "trace": "prunella.tracing:trace",
+    "verify_certificate": "prunella.certificate:verify_certificate",
 }
 
 

@@ -130,7 +130,7 @@ def test_mutated_certificates(mutate, watch, memory):
     generator = random.Random(1)
     with memory(EXTRA):
         for _ in range(2_000):
-            changed = mutate.mutated_json(text, generator)
+            changed = mutate.with_digest(mutate.mutated_json(text, generator))
             found = watch(lambda changed=changed: Certificate.from_json(changed), changed)
             if found is not None:
                 assert found.statement

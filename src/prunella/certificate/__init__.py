@@ -2,6 +2,17 @@
 
 from prunella.certificate.build import certify
 from prunella.certificate.digests import model_digest
+from prunella.certificate.losses import Loss
 from prunella.certificate.outcomes import OutcomeBounds, bounds_from_outcomes
+from prunella.certificate.verify import Difference, Verification, verify_certificate
 
-__all__ = ["OutcomeBounds", "bounds_from_outcomes", "certify", "model_digest"]
+__all__ = [
+    "Difference",
+    "Loss",
+    "OutcomeBounds",
+    "Verification",
+    "bounds_from_outcomes",
+    "certify",
+    "model_digest",
+    "verify_certificate",
+]
