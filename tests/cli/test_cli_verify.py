@@ -75,9 +75,9 @@ def test_a_certificate_of_the_first_version_has_no_digest(run):
     assert "It has no digest, as its version had none." in said.out
 
 
-def test_certify_by_class_and_for_the_best_three(run, weights, prunella):
+def test_certify_by_class_by_layer_and_for_the_best_three(run, weights, prunella):
     said = prunella("certify", *COMMON, "--weights", weights, "--pruned", "run/pruned.safetensors",
-                    "--certification-samples", "120", "--per-class", "--top-k", "3",
+                    "--certification-samples", "120", "--per-class", "--per-layer", "--top-k", "3",
                     "--out", "more.json")  # fmt: skip
     assert said.code == 0
     words = " ".join(said.out.split())
@@ -86,6 +86,7 @@ def test_certify_by_class_and_for_the_best_three(run, weights, prunella):
     certificate = library.Certificate.from_json(Path("more.json").read_text())
     assert certificate.top_k.k == 3
     assert sum(bound.n for bound in certificate.classes) == 120
+    assert "last" in [bound.name for bound in certificate.layers]
     assert run("more.json").code == 0
 
 

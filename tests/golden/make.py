@@ -139,6 +139,7 @@ def main() -> None:
         per_class=True,
         top_k=2,
         losses={"miss": lambda logits, labels: (logits.argmax(1) != labels).float()},
+        layers=plan,
         used=(plan.samples,),
     )
     prunella.save(folder / "pruned.safetensors", small, plan)

@@ -34,7 +34,7 @@ CERTIFICATE = Certificate(
         k=5, accuracy_drop=None, accuracy_drop_upper=None, missed=0.01, missed_upper=0.02
     ),
     losses=(LossBound(name="cost", mean=0.1, mean_upper=0.2, increase=-0.1, increase_upper=0.0),),
-    layers=(LayerBound(name="fc", error_bound=float("inf")),),
+    layers=(LayerBound(name="fc", error_bound=float("inf"), samples_needed=90),),
 )
 REPORT = Report(
     title="net on images",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from types import MappingProxyType
 from typing import Any
 
@@ -12,12 +12,14 @@ from torch import Tensor, nn
 from prunella.bounds import samples_needed
 from prunella.bounds.checks import check_count, check_probability
 from prunella.certificate.digests import model_digest
+from prunella.certificate.layers import Cut, LayerErrors, read_layers
 from prunella.certificate.losses import Loss, check_losses, loss_bound, loss_values
 from prunella.certificate.outcomes import bounds_from_outcomes, class_bounds, top_k_bound
 from prunella.certificate.recording import Outcomes, Recorder, Seen
 from prunella.certificate.words import assumptions
 from prunella.core.batches import Batch, read_batch
 from prunella.core.certificates import Certificate
+from prunella.core.certified import LayerBound
 from prunella.core.modes import evaluating
 from prunella.core.outputs import logits_of
 from prunella.core.progress import Progress, length, silent
@@ -34,6 +36,7 @@ def certify(
     per_class: bool = False,
     top_k: int | None = None,
     losses: Mapping[str, Loss] = MappingProxyType({}),
+    layers: Cut | None = None,
     used: Sequence[SampleIds] = (),
     progress: Progress = silent,
 ) -> Certificate:
@@ -57,28 +60,38 @@ def certify(
             name: the mean of each and its increase over the original are bounded. They get what
             a model returns, and the labels as the loader yields them, tensors on the model's
             device; None without labels.
+        layers: The plan that the small network was made with: bound the errors of the outputs of
+            the linear layers and convolutions that read cut channels, all of them together with
+            confidence 1 - delta. Layers that do not run equally often in both networks, or whose
+            output does not have the sample as its first axis, are left out.
         used: The samples that training, calibration or the choice of the small network has seen;
             none of them may come again.
         progress: Shows how far the loader has been read.
 
     Raises:
-        InputError: alpha, delta or top_k is out of range, the outputs hold no logits, or a loss
-            returns no tensor (N,) of numbers from 0 to 1.
+        InputError: alpha, delta or top_k is out of range, the outputs hold no logits, a loss
+            returns no tensor (N,) of numbers from 0 to 1, or `layers` is not the small network's
+            plan.
         DataError: the loader is empty, repeats a sample, or yields a used one; labels are missing
             in some batches or out of range; an output is not finite or not (N, classes).
     """
     alpha, delta = check_probability("alpha", alpha), check_probability("delta", delta)
     top_k = None if top_k is None else check_count("top_k", top_k, low=1)
     check_losses(losses)
+    watched = () if layers is None else read_layers(original, small, layers)
+    pair = _Pair(original=original, small=small, losses=losses, layers=LayerErrors(watched))
     seen, recorder = Seen(SampleIds.union(used)), Recorder(top_k)
     batches = progress(loader, description="Certifying", total=length(loader))
     with evaluating(original), evaluating(small):
         for item in batches:
             batch = read_batch(item)
             if len(batch) and seen.add(batch):
-                _record(recorder, batch, original, small, losses)
+                pair.record(batch, recorder)
     seen.check()
-    stated = _stated(recorder.outcomes(), seen, alpha, delta, per_class=per_class, top_k=top_k)
+    bounds = pair.layers.bounds(alpha, delta)
+    stated = _stated(
+        recorder.outcomes(), seen, bounds, alpha, delta, per_class=per_class, top_k=top_k
+    )
     return Certificate(
         **stated, original_digest=model_digest(original), small_digest=model_digest(small)
     )
@@ -87,6 +100,7 @@ def certify(
 def _stated(
     outcomes: Outcomes,
     seen: Seen,
+    layers: tuple[LayerBound, ...],
     alpha: float,
     delta: float,
     *,
@@ -116,6 +130,7 @@ def _stated(
             classes=len(classes),
             top_k=top_k is not None,
             losses=len(outcomes.losses),
+            layers=len(layers),
         ),
         "samples_needed": samples_needed(alpha, delta),
         "used_samples": len(seen.used.hashes),
@@ -125,25 +140,37 @@ def _stated(
             loss_bound(name, first[order], second[order], delta)
             for name, (first, second) in outcomes.losses.items()
         ),
+        "layers": layers,
     }
 
 
-def _record(
-    recorder: Recorder,
-    batch: Batch,
-    original: nn.Module,
-    small: nn.Module,
-    losses: Mapping[str, Loss],
-) -> None:
-    """Run both networks on a batch, each where it lives, and write down what they answer."""
-    logits: list[Tensor] = []
-    for column, (whose, model) in enumerate((("original", original), ("small", small))):
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class _Pair:
+    """Both networks, and what is looked at while they run."""
+
+    original: nn.Module
+    small: nn.Module
+    losses: Mapping[str, Loss]
+    layers: LayerErrors
+
+    def record(self, batch: Batch, recorder: Recorder) -> None:
+        """Run both on a batch, each where it lives, and write down what they answer."""
+        with self.layers.watching(self.original) as inside:
+            first = self._answer(batch, recorder, 0, "original", self.original)
+        with self.layers.watching(self.small) as inside_small:
+            second = self._answer(batch, recorder, 1, "small", self.small)
+        recorder.add(batch, first, second)
+        self.layers.add(inside, inside_small, len(batch))
+
+    def _answer(
+        self, batch: Batch, recorder: Recorder, column: int, whose: str, model: nn.Module
+    ) -> Tensor:
+        """Logits of one network as float64 on the CPU; its losses go to the recorder."""
         tensors = [*model.parameters(), *model.buffers()]
         moved = batch.to(tensors[0].device) if tensors else batch
         output = moved.inputs.call(model)
-        found = logits_of(output, whose=f"the {whose} network")
-        logits.append(found.detach().cpu().double())
-        for name, loss in losses.items():
+        logits = logits_of(output, whose=f"the {whose} network").detach().cpu().double()
+        for name, loss in self.losses.items():
             values = loss_values(name, loss, output, moved.given_labels, len(batch), whose=whose)
             recorder.losses[name][column].append(values)
-    recorder.add(batch, *logits)
+        return logits

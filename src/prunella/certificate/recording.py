@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from prunella.certificate.errors import relative_errors
 from prunella.core.batches import Batch, check_labels
 from prunella.core.errors import DataError, InputError
 from prunella.core.samples import SampleIds, fingerprints
@@ -184,16 +185,3 @@ def _ranks(
     own = scores.gather(1, classes[:, None])
     lower = torch.arange(scores.shape[1])[None] < classes[:, None]
     return ((scores > own) | ((scores == own) & lower)).sum(dim=1)
-
-
-def relative_errors(
-    original: Tensor,  # (N, size) float64
-    small: Tensor,  # (N, size) float64
-) -> Tensor:  # (N,)
-    """|small - original| / |original| in the L2 norm; 0 / 0 = 0 and x / 0 = infinity."""
-    # scaled by the largest entry first: squares of very large or small outputs stay in range
-    scale = torch.maximum(original.abs(), small.abs()).amax(dim=1, keepdim=True)
-    scale = torch.where(scale > 0, scale, torch.ones_like(scale))
-    gap = torch.linalg.vector_norm(small / scale - original / scale, dim=1)
-    size = torch.linalg.vector_norm(original / scale, dim=1)
-    return torch.where(gap > 0, gap / size, torch.zeros_like(gap))

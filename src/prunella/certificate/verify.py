@@ -11,6 +11,7 @@ from typing import Any
 from torch import nn
 
 from prunella.certificate.build import certify
+from prunella.certificate.layers import Cut
 from prunella.certificate.losses import Loss
 from prunella.certificate.words import assumptions
 from prunella.core.certificates import (
@@ -78,6 +79,7 @@ def verify_certificate(
     loader: Iterable[object],
     *,
     losses: Mapping[str, Loss] = MappingProxyType({}),
+    layers: Cut | None = None,
     used: Sequence[SampleIds] = (),
     progress: Progress = silent,
 ) -> Verification:
@@ -97,17 +99,23 @@ def verify_certificate(
         small: The small network.
         loader: The same samples, in any order; with labels if the certificate bounds accuracy.
         losses: The functions of the losses that the certificate bounds, by name.
+        layers: The plan of the small network, if the certificate bounds errors of layers.
         used: As for `certify`.
         progress: Shows how far the loader has been read.
 
     Raises:
         FileError: the text is no certificate at all, or holds what none can hold.
-        InputError: the losses are not those of the certificate.
+        InputError: the losses are not those of the certificate, or the plan is missing.
         DataError: see `certify`.
     """
     data = certificate_data(text)
     stated = certificate_of(data)
     _check_losses(stated, losses)
+    if stated.layers and layers is None:
+        raise InputError(
+            "the certificate bounds errors of layers; give the plan of the small network as "
+            "`layers`."
+        )
     found = certify(
         original,
         small,
@@ -117,6 +125,7 @@ def verify_certificate(
         per_class=bool(stated.classes),
         top_k=None if stated.top_k is None else stated.top_k.k,
         losses={bound.name: losses[bound.name] for bound in stated.losses},
+        layers=layers if stated.layers else None,
         used=used,
         progress=progress,
     )

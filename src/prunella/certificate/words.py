@@ -49,7 +49,7 @@ def assumptions(
         f"({delta / number:.3g}), so that all of them hold together with confidence "
         f"{100 * (1 - delta):g} %."
         for many, number in (("classes", classes), ("layers", layers))
-        if number
+        if number > 1
     ]
     if losses:
         found.append(

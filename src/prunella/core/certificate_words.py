@@ -135,16 +135,23 @@ def _loss(bound: LossBound) -> str:
 def _layers(certificate: Certificate) -> str:
     known = [b for b in certificate.layers if b.error_bound is not None]
     if not known:
-        return "there are too few samples to bound how far the outputs of layers differ;"
+        needed = certificate.layers[0].samples_needed
+        return (
+            "there are too few samples to bound how far the outputs of layers differ (at least "
+            f"{needed:,} are needed);"
+        )
     worst = max(known, key=lambda bound: bound.error_bound or 0.0)
     number = len(certificate.layers)
     size = worst.error_bound or 0.0
     far = "no finite share" if math.isinf(size) else f"at most {percent_up(size)} %"
+    most = f"for at least {100 * (1 - certificate.alpha):g} % of samples"
+    if number == 1:
+        return f"{most} the output of {worst.name} differs by {far} of its length;"
     return (
-        f"the outputs of each of the {number} layers that read cut channels differ by {far} of "
-        f"their length, for at least {100 * (1 - certificate.alpha):g} % of samples in each, all "
-        f"layers together (delta {certificate.delta / number:.2g} for each); this is the bound of "
-        f"{worst.name}, which is the largest;"
+        f"the outputs of each of {number} layers that read cut channels differ by {far} of their "
+        f"length, {most} in each, and for all of these layers at once (delta "
+        f"{certificate.delta / number:.2g} for each); this is the bound of {worst.name}, which is "
+        "the largest;"
     )
 
 

@@ -76,10 +76,12 @@ class LayerBound:
             channels that stay, for a share of at least 1 - alpha of new samples; infinity if the
             original's output is zero too often for a relative one; None if n is too small. The
             bounds of all listed layers hold together with confidence 1 - delta of the certificate.
+        samples_needed: Samples that such a bound takes at least.
     """
 
     name: str
     error_bound: float | None
+    samples_needed: int
 
 
 def is_number(value: object) -> TypeGuard[float]:
@@ -162,4 +164,5 @@ def is_layer_bound(value: object) -> bool:
         and isinstance(value.name, str)
         and bool(value.name)
         and is_size(value.error_bound)
+        and is_whole(value.samples_needed, low=1)
     )

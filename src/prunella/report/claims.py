@@ -100,8 +100,8 @@ def _layer_claims(certificate: Certificate) -> list[Claim]:
             label="Change inside",
             bound=f"{units.percent_up(size)}{SPACE}%" if math.isfinite(size) else "not finite",
             meaning=f"For at least {100 * (1 - certificate.alpha):g}{SPACE}% of new samples the "
-            "outputs of each layer that reads cut channels move by no more than this share of "
-            f"their length; {worst.name} has the largest bound.",
+            "outputs of each listed layer that reads cut channels move by no more than this share "
+            f"of their length; {worst.name} has the largest bound.",
             observed="",
         )
     ]

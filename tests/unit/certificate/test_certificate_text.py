@@ -39,7 +39,10 @@ MISSED = TopKBound(
     k=3, accuracy_drop=None, accuracy_drop_upper=None, missed=0.0, missed_upper=0.0023
 )
 LOSS = LossBound(name="cost", mean=0.123456, mean_upper=0.14001, increase=0.01, increase_upper=0.02)
-LAYERS = (LayerBound(name="conv2", error_bound=0.25), LayerBound(name="fc", error_bound=0.5))
+LAYERS = (
+    LayerBound(name="conv2", error_bound=0.25, samples_needed=90),
+    LayerBound(name="fc", error_bound=0.5, samples_needed=90),
+)
 
 
 def changed(**values) -> Certificate:
@@ -82,10 +85,10 @@ def test_statement_of_the_parts_that_are_asked_for() -> None:
         "most 8.15 %, for each of the 2 classes that the original names (delta 0.005 for each); "
         "this is the bound of class 7, which is the largest (observed 5.00 % of 500 samples); the "
         "mean of the loss 'cost' of the small network is at most 0.1401 (observed 0.1235); it is "
-        "at most 0.0200 above that of the original (observed +0.0100); the outputs of each of the "
+        "at most 0.0200 above that of the original (observed +0.0100); the outputs of each of "
         "2 layers that read cut channels differ by at most 50.00 % of their length, for at least "
-        "95 % of samples in each, all layers together (delta 0.005 for each); this is the bound of "
-        "fc, which is the largest; for at least 95 % of samples"
+        "95 % of samples in each, and for all of these layers at once (delta 0.005 for each); this "
+        "is the bound of fc, which is the largest; for at least 95 % of samples"
     ) in words
     missed = changed(top_k=MISSED).statement
     assert (
@@ -98,10 +101,10 @@ def test_statement_of_the_parts_that_are_asked_for() -> None:
     )
     alone = changed(classes=CLASSES[:1]).statement
     assert "at most 2.00 %, for the one class that the original names; this is" in alone
-    few = changed(layers=(LayerBound(name="a", error_bound=None),)).statement
-    assert "too few samples to bound how far the outputs of layers differ" in few
-    far = changed(layers=(LayerBound(name="a", error_bound=math.inf),)).statement
-    assert "differ by no finite share of their length" in far
+    few = changed(layers=(LayerBound(name="a", error_bound=None, samples_needed=90),)).statement
+    assert "bound how far the outputs of layers differ (at least 90 are needed);" in few
+    far = changed(layers=(LayerBound(name="a", error_bound=math.inf, samples_needed=90),)).statement
+    assert "95 % of samples the output of a differs by no finite share of its length;" in far
 
 
 def test_what_is_not_covered_begins_with_a_shift_of_the_distribution() -> None:
@@ -123,7 +126,7 @@ def test_what_is_not_covered_begins_with_a_shift_of_the_distribution() -> None:
         {},
         {"classes": CLASSES, "top_k": TOP_K, "losses": (LOSS, LOSS), "layers": LAYERS},
         {"top_k": MISSED, "samples_needed": 90, "used_samples": 12},
-        {"layers": (LayerBound(name="a", error_bound=math.inf),)},
+        {"layers": (LayerBound(name="a", error_bound=math.inf, samples_needed=90),)},
         {"accuracy_drop": None, "accuracy_drop_upper": None},
         {"logit_error_bound": None},
         {"logit_error_bound": math.inf},
@@ -248,7 +251,7 @@ def test_unknown_schema_version(version, match) -> None:
         ("losses", [{"name": "", "mean": 0, "mean_upper": 0, "increase": 0, "increase_upper": 0}]),
         ("losses", [{"name": "a", "mean": 0, "mean_upper": 2, "increase": 0, "increase_upper": 0}]),
         ("losses", [None]),
-        ("layers", [{"name": "a", "error_bound": -1}]),
+        ("layers", [{"name": "a", "error_bound": -1, "samples_needed": 90}]),
         ("layers", ["a"]),
     ],
 )  # fmt: skip

@@ -102,8 +102,8 @@ def test_claims_of_the_parts_that_are_asked_for(sample: ModuleType) -> None:
             ),
         ),
         layers=(
-            LayerBound(name="fc", error_bound=0.7531),
-            LayerBound(name="conv2", error_bound=0.1),
+            LayerBound(name="fc", error_bound=0.7531, samples_needed=90),
+            LayerBound(name="conv2", error_bound=0.1, samples_needed=90),
         ),
     )
     found = {claim.label: claim for claim in words.claims(certificate)}
@@ -123,7 +123,7 @@ def test_claims_of_the_parts_that_are_asked_for(sample: ModuleType) -> None:
     )
     found = {claim.label: claim for claim in words.claims(replace(certificate, top_k=missed))}
     assert text(found["Not among the best 3"].bound) == "4.68 %"
-    few = replace(certificate, layers=(LayerBound(name="fc", error_bound=None),))
+    few = replace(certificate, layers=(LayerBound(name="fc", error_bound=None, samples_needed=90),))
     assert "Change inside" not in {claim.label for claim in words.claims(few)}
     report = replace(sample.complete_report(), certificate=certificate)
     assert from_json(to_json(report)) == report

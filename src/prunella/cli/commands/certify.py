@@ -48,6 +48,14 @@ def certify(
             "Bound the disagreement for each class that the original names, all of them at once.",
         ),
     ] = False,
+    per_layer: Annotated[
+        bool,
+        o.flag(
+            o.CERTIFICATE,
+            "--per-layer",
+            "Bound the error of each layer that reads cut channels, all of them at once.",
+        ),
+    ] = False,
     top_k: Annotated[
         int | None, o.option(o.CERTIFICATE, "K", "Bound the drop of top-K accuracy, too.")
     ] = None,
@@ -65,7 +73,7 @@ def certify(
     given = {
         "network": network, "weights": weights, "pruned": pruned, "data": data,
         "certification_samples": certification_samples, "alpha": alpha, "delta": delta,
-        "per_class": per_class or None, "top_k": top_k,
+        "per_class": per_class or None, "per_layer": per_layer or None, "top_k": top_k,
         "data_dir": data_dir, "download": download, "seed": seed,
     }  # fmt: skip
     settings = resolve(CertifyConfig, config, given)
@@ -92,6 +100,7 @@ def certify(
             delta=settings.delta,
             per_class=settings.per_class,
             top_k=settings.top_k,
+            layers=plan if settings.per_layer else None,
             used=(plan.samples,),
             progress=progress,
         )

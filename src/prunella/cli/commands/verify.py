@@ -89,6 +89,7 @@ def verify(
             model,
             load(settings.pruned, model),
             samples.loader(settings.batch_size),
+            layers=plan,
             used=(plan.samples,),
             progress=progress,
         )
