@@ -18,8 +18,9 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from prunella import data, networks, testing
-    from prunella.certificate import certify
+    from prunella.certificate import Verification, certify, verify_certificate
     from prunella.core.budgets import Budget, Bytes, Flops, Latency, Params
+    from prunella.core.certificates import Certificate
     from prunella.core.errors import (
         BudgetError,
         ConfigWarning,
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
         PrunellaError,
         SurgeryError,
     )
-    from prunella.core.results import Certificate
     from prunella.core.types import ChannelGraph, ChannelGroup, ChannelScores, Cost, Member
     from prunella.core.version import __version__
     from prunella.exporting import ExportCheck, compare_onnx_latency, export
@@ -89,6 +89,7 @@ __all__ = [
     "Recipe",
     "Selection",
     "SurgeryError",
+    "Verification",
     "__version__",
     "a_priori",
     "accuracy",
@@ -118,6 +119,7 @@ __all__ = [
     "slice_optimizer",
     "testing",
     "trace",
+    "verify_certificate",
 ]
 
 # Where each name comes from, the same as above: importing torch takes seconds, so nothing that
@@ -127,7 +129,7 @@ _HOMES = {
     "Budget": "prunella.core.budgets:Budget",
     "BudgetError": "prunella.core.errors:BudgetError",
     "Bytes": "prunella.core.budgets:Bytes",
-    "Certificate": "prunella.core.results:Certificate",
+    "Certificate": "prunella.core.certificates:Certificate",
     "ChannelGraph": "prunella.core.types:ChannelGraph",
     "ChannelGroup": "prunella.core.types:ChannelGroup",
     "ChannelScores": "prunella.core.types:ChannelScores",
@@ -153,6 +155,7 @@ _HOMES = {
     "Recipe": "prunella.retrain:Recipe",
     "Selection": "prunella.methods:Selection",
     "SurgeryError": "prunella.core.errors:SurgeryError",
+    "Verification": "prunella.certificate:Verification",
     "__version__": "prunella.core.version:__version__",
     "a_priori": "prunella.guarantee:a_priori",
     "accuracy": "prunella.measure:accuracy",
@@ -182,6 +185,7 @@ _HOMES = {
     "slice_optimizer": "prunella.iterative:slice_optimizer",
     "testing": "prunella.testing",
     "trace": "prunella.tracing:trace",
+    "verify_certificate": "prunella.certificate:verify_certificate",
 }
 
 

@@ -119,7 +119,20 @@ class CertifyConfig(ModelConfig, DataConfig):
     batch_size: Count = 250
     alpha: Probability = Field(0.05, description="share of samples that may exceed the bound")
     delta: Probability = Field(0.01, description="probability that a bound is wrong")
+    per_class: bool = Field(False, description="bound the disagreement of each class, too")
+    per_layer: bool = Field(False, description="bound the error of each layer, too")
+    top_k: Count | None = Field(None, description="bound the drop of top-k accuracy, too")
     seed: Seed = 0
+
+
+class VerifyConfig(ModelConfig, DataConfig):
+    """Everything `prunella verify` needs besides the certificate."""
+
+    weights: Path = Field(description="weights of the original network")
+    pruned: Path = Field(description="the small network, pruned.safetensors of a run")
+    certification_samples: Count | None = Field(None, description="as many as were drawn")
+    batch_size: Count = 250
+    seed: Seed = Field(0, description="that of the certificate, which chooses the samples")
 
 
 class ExportConfig(ModelConfig, DataConfig):

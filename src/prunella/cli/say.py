@@ -10,8 +10,10 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from prunella.certificate import Verification
 from prunella.core.budgets import Latency
-from prunella.core.results import Accuracies, Certificate, RunTimes
+from prunella.core.certificates import Certificate
+from prunella.core.results import Accuracies, RunTimes
 from prunella.core.types import ChannelGraph, Cost
 from prunella.exporting import ExportCheck
 from prunella.pipeline import PruneResult
@@ -208,6 +210,23 @@ class Speaker:
         if certificate is not None and not self.quiet:
             self.console.print("\n[bold]Certificate[/]")
             self.console.print(certificate.statement, markup=False)
+
+    def verification(self, result: Verification) -> None:
+        """What was compared; differences are printed even under quiet."""
+        if not result.matches:
+            number = len(result.differences)
+            self.console.print(
+                f"The certificate does not hold as it stands: {number} "
+                f"{'entries differ' if number > 1 else 'entry differs'}."
+            )
+            for difference in result.differences:
+                self.console.print(f"  {difference}", markup=False, soft_wrap=True)
+            return
+        self.say("The certificate is what was found. Computed again and compared:")
+        for name in result.verified:
+            self.say(f"  {name}")
+        if "digest" not in result.verified:
+            self.say("It has no digest, as its version had none.")
 
 
 def _before_and_after() -> Table:

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from torch import nn
 
-from prunella.core.results import Accuracies, Certificate, RunTimes
+from prunella.core.certificates import Certificate
+from prunella.core.results import Accuracies, RunTimes
 from prunella.core.types import ChannelScores, Cost
 from prunella.files.atomic import write_atomically
 from prunella.pipeline.reporting import RunFacts, build_report

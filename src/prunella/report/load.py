@@ -10,9 +10,10 @@ from collections.abc import Mapping
 from dataclasses import MISSING, asdict, fields, is_dataclass
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
+from prunella.core.certificates import check_certificate
 from prunella.core.errors import FileError
 from prunella.core.jsontext import NewerVersionError, Upgrade, read_json, upgraded
-from prunella.core.results import Report, check_certificate
+from prunella.core.results import Report
 from prunella.core.words import shown
 
 SCHEMA_VERSION = 1

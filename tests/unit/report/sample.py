@@ -5,7 +5,8 @@ from __future__ import annotations
 import random
 from dataclasses import replace
 
-from prunella.core.results import Accuracies, Certificate, LayerReport, Report, RunTimes
+from prunella.core.certificates import Certificate
+from prunella.core.results import Accuracies, LayerReport, Report, RunTimes
 from prunella.core.types import Cost
 
 # Group, channels, share to keep, reason; the three streams first appear where a stage starts.
