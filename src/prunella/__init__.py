@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from prunella.core.results import Certificate
     from prunella.core.types import ChannelGraph, ChannelGroup, ChannelScores, Cost, Member
     from prunella.core.version import __version__
+    from prunella.core.walks import Step, Walk
     from prunella.exporting import ExportCheck, compare_onnx_latency, export
     from prunella.files import (
         load,
@@ -49,7 +50,7 @@ if TYPE_CHECKING:
     from prunella.iterative import compose, slice_optimizer
     from prunella.measure import accuracy, compare_latency, cost
     from prunella.methods import METHODS, Method, Selection, register_method, score
-    from prunella.pipeline import PruneResult, prune
+    from prunella.pipeline import PruneResult, prune, smallest
     from prunella.planning import make_plan as plan
     from prunella.plans import Plan
     from prunella.retrain import Recipe, fit, reestimate_batchnorm
@@ -84,7 +85,9 @@ __all__ = [
     "PrunellaError",
     "Recipe",
     "Selection",
+    "Step",
     "SurgeryError",
+    "Walk",
     "__version__",
     "a_priori",
     "accuracy",
@@ -112,6 +115,7 @@ __all__ = [
     "score",
     "sensitivities",
     "slice_optimizer",
+    "smallest",
     "testing",
     "trace",
 ]
@@ -146,7 +150,9 @@ _HOMES = {
     "PrunellaError": "prunella.core.errors:PrunellaError",
     "Recipe": "prunella.retrain:Recipe",
     "Selection": "prunella.methods:Selection",
+    "Step": "prunella.core.walks:Step",
     "SurgeryError": "prunella.core.errors:SurgeryError",
+    "Walk": "prunella.core.walks:Walk",
     "__version__": "prunella.core.version:__version__",
     "a_priori": "prunella.guarantee:a_priori",
     "accuracy": "prunella.measure:accuracy",
@@ -174,6 +180,7 @@ _HOMES = {
     "score": "prunella.methods:score",
     "sensitivities": "prunella.sensitivity:sensitivities",
     "slice_optimizer": "prunella.iterative:slice_optimizer",
+    "smallest": "prunella.pipeline:smallest",
     "testing": "prunella.testing",
     "trace": "prunella.tracing:trace",
 }

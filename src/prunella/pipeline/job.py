@@ -81,7 +81,7 @@ class NoStages:
         return None
 
 
-def _say_nothing(_: str) -> None:
+def say_nothing(_: str) -> None:
     """Nobody listens."""
 
 
@@ -108,7 +108,7 @@ def prune(
     seed: int = 0,
     progress: Progress | None = None,
     stages: Stages | None = None,
-    on_stage: Callable[[str], None] = _say_nothing,
+    on_stage: Callable[[str], None] = say_nothing,
 ) -> PruneResult:
     """Make a trained network small and certify how far the small one can be trusted.
 
@@ -177,7 +177,7 @@ def prune(
     )
     require_prunable(graph)
     on_stage("scoring the channels")
-    scores = _scores(model, graph, calibration, method, seed, kept, bars)
+    scores = scored(model, graph, calibration, method, seed, kept, bars)
     make = partial(
         make_plan,
         scores=scores,
@@ -188,18 +188,18 @@ def prune(
         seed=seed,
         progress=bars,
     )
-    seen = _calibration_samples(calibration, scores, bars)
-    used = _used_samples(seen, calibration, retraining, bars)
+    seen = calibration_samples(calibration, scores, bars)
+    used = used_samples(seen, calibration, retraining, bars)
     if certification is not None:
         refuse_overlap(certification, used, bars)
-    plan, small, difference = _cut(model, graph, make, on_stage)
+    plan, small, difference = cut(model, graph, make, on_stage)
     plan = replace(plan, samples=seen)  # they repair the network even where they did not score it
     on_stage("measuring accuracy")
-    original = _accuracy(model, judged, bars)
-    after_cut = _accuracy(small, judged, bars)
+    original = accuracy_of(model, judged, bars)
+    after_cut = accuracy_of(small, judged, bars)
     on_stage("repairing")
     small = repaired(model, small, plan, retraining, seed=seed, progress=bars)
-    after_repair = _accuracy(small, judged, bars)
+    after_repair = accuracy_of(small, judged, bars)
     on_stage("retraining towards the original's outputs")
     records = fit(
         small,
@@ -211,7 +211,7 @@ def prune(
         on_epoch=kept.save_training,
         progress=bars,
     )
-    after_retrain = _accuracy(small, judged, bars) if records else None
+    after_retrain = accuracy_of(small, judged, bars) if records else None
     certificate = None
     if certification is not None:
         on_stage("certifying")
@@ -243,7 +243,7 @@ def prune(
     )
 
 
-def _cut(
+def cut(
     model: nn.Module,
     graph: ChannelGraph,
     make: Callable[[ChannelGraph], Plan],
@@ -266,7 +266,7 @@ def _cut(
             return plan, small, difference
 
 
-def _scores(
+def scored(
     model: nn.Module,
     graph: ChannelGraph,
     calibration: Iterable[object],
@@ -275,6 +275,7 @@ def _scores(
     stages: Stages,
     progress: Progress,
 ) -> ChannelScores | None:
+    """The method's scores, or those kept before; None for a method that uses none."""
     if not method_named(method).uses_scores:
         return None
     scores = stages.load_scores()
@@ -284,7 +285,7 @@ def _scores(
     return scores
 
 
-def _calibration_samples(
+def calibration_samples(
     calibration: Iterable[object], scores: ChannelScores | None, progress: Progress
 ) -> SampleIds:
     """Fingerprints of the calibration samples, which some methods take while they score."""
@@ -293,7 +294,7 @@ def _calibration_samples(
     return sample_ids(calibration, progress, "fingerprints of calibration samples")
 
 
-def _used_samples(
+def used_samples(
     seen: SampleIds,
     calibration: Iterable[object],
     retraining: Iterable[object],
@@ -306,7 +307,8 @@ def _used_samples(
     return SampleIds.union(parts)
 
 
-def _accuracy(
+def accuracy_of(
     model: nn.Module, loader: Iterable[object] | None, progress: Progress
 ) -> tuple[float, int] | None:
+    """Top-1 accuracy and number of samples; None where there are none."""
     return None if loader is None else accuracy(model, loader, progress=progress)

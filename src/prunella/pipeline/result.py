@@ -9,6 +9,7 @@ from torch import nn
 
 from prunella.core.results import Accuracies, Certificate, RunTimes
 from prunella.core.types import ChannelScores, Cost
+from prunella.core.walks import Walk
 from prunella.files.atomic import write_atomically
 from prunella.pipeline.reporting import RunFacts, build_report
 from prunella.plans import Plan
@@ -30,6 +31,7 @@ class PruneResult:
         scores: None for methods that use none.
         training: One record for each epoch of retraining.
         difference: Largest relative difference between the cut and the masked original.
+        walk: Of `smallest`: the candidates that were tested; else None.
     """
 
     model: nn.Module
@@ -41,6 +43,7 @@ class PruneResult:
     scores: ChannelScores | None
     training: tuple[EpochRecord, ...]
     difference: float
+    walk: Walk | None = None
 
     def report(self, path: str | Path, facts: RunFacts | None = None) -> Path:
         """Write the HTML report, one self-contained file; returns its path."""
