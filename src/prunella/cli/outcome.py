@@ -23,10 +23,14 @@ def write_outcome(
 ) -> dict[Path, str]:
     """Write the small network, its certificate and the report; returns what each file holds.
 
+    Where no candidate of a search has passed there is no small network, and only the report.
     report.html is written last: a directory that holds it is whole.
     """
     files = dict(_FILES)
-    save(directory / "pruned.safetensors", result.model, result.plan)
+    if result.walk is not None and result.walk.chosen is None:
+        del files["pruned.safetensors"]
+    else:
+        save(directory / "pruned.safetensors", result.model, result.plan)
     if result.certificate is None:
         del files["certificate.json"]
     else:

@@ -12,6 +12,7 @@ from rich.table import Table
 
 from prunella.core.results import Accuracies, Certificate, RunTimes
 from prunella.core.types import ChannelGraph, Cost
+from prunella.core.walks import Walk
 from prunella.exporting import ExportCheck
 from prunella.pipeline import PruneResult
 from prunella.plans import Plan
@@ -99,6 +100,7 @@ class Speaker:
         self.say("")
         self.summary(result.cost, result.accuracy, result.latency)
         self.stages(result.accuracy)
+        self.walk(result.walk)
         self.certificate(result.certificate)
 
     def summary(
@@ -197,6 +199,31 @@ class Speaker:
         for name, value in known:
             table.add_row(f"accuracy {name}", f"{100 * value:.2f} %")
         self.console.print()
+        self.tables.print(table)
+
+    def walk(self, walk: Walk | None) -> None:
+        """What a search for the smallest network asked for and found."""
+        if walk is None or self.quiet:
+            return
+        table = Table(box=None, padding=(0, 1), show_header=False)
+        table.add_column(min_width=_LABEL)
+        table.add_column(overflow="fold")
+        step = walk.chosen_step
+        table.add_row("claim", walk.claim)
+        table.add_row("confidence", f"{100 * (1 - walk.delta):g} %, from {walk.samples:,} samples")
+        table.add_row("candidates tested", f"{len(walk.steps)} of {len(walk.shares)}")
+        if step is None:
+            table.add_row("smallest that passed", "none; the original stays")
+        else:
+            kept = f"at most {100 * step.share:g} % of the {walk.unit}"
+            table.add_row("smallest that passed", kept)
+            table.add_row("observed", f"{100 * step.observed:.2f} {walk.sign}")
+        last = walk.steps[-1]
+        if not last.passed:
+            why = f"{100 * last.observed:.2f} {walk.sign} observed, at most"
+            bound = f"{100 * last.upper:.2f} for new samples"
+            table.add_row("the last that failed", f"{100 * last.share:g} %: {why} {bound}")
+        self.console.print("\n[bold]Search[/]")
         self.tables.print(table)
 
     def certificate(self, certificate: Certificate | None) -> None:

@@ -11,6 +11,7 @@ from typing import Any, TypeGuard
 from prunella.core.errors import FileError
 from prunella.core.jsontext import NewerVersionError, Upgrade, read_json, upgraded
 from prunella.core.types import Cost
+from prunella.core.walks import Walk
 from prunella.core.words import shown
 
 
@@ -297,6 +298,7 @@ class Report:
         files: File name to what it holds.
         notes: Sentences the reader should know, for instance what could not be pruned.
         reached: Whether the budget was met; None if that is not known.
+        walk: Of a search for the smallest network: what was tested; else None.
     """
 
     title: str
@@ -316,3 +318,4 @@ class Report:
     files: Mapping[str, str]
     notes: tuple[str, ...]
     reached: bool | None = None
+    walk: Walk | None = None

@@ -74,6 +74,11 @@ class Walk:
         return f"{_CLAIMS[self.risk]} at most {100 * self.alpha:g} {_UNITS[self.risk]}"
 
     @property
+    def sign(self) -> str:
+        """What stands behind a number of hundredths of the risk."""
+        return "points" if self.risk == "accuracy_drop" else "%"
+
+    @property
     def requested(self) -> str:
         """What was asked for, in words."""
         return (

@@ -38,6 +38,12 @@ class Answers:
         """The risk on these samples."""
         return (self.plus - self.minus) / self.n
 
+    def at_most(self, n: int) -> Answers:
+        """What as many as n samples would have shown, rounded against the small network."""
+        if n >= self.n:
+            return self
+        return Answers(n=n, plus=-(-self.plus * n // self.n), minus=self.minus * n // self.n)
+
     def upper(self, risk: Risk, delta: float) -> float:
         """Upper bound for the risk on new samples, with confidence 1 - delta."""
         if risk == "disagreement":

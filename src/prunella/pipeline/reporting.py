@@ -42,7 +42,11 @@ def build_report(result: PruneResult, facts: RunFacts) -> Report:
     """Everything a report shows, as plain data."""
     plan = result.plan
     requested = plan.requested
+    walk = result.walk
     wanted = "chosen by hand" if requested is None else requested.words
+    reached = None if requested is None else _reached(result, requested)
+    if walk is not None:
+        wanted, reached = walk.requested, walk.chosen is not None
     return Report(
         title=facts.title or plan.graph.model_type,
         created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
@@ -60,7 +64,8 @@ def build_report(result: PruneResult, facts: RunFacts) -> Report:
         config=facts.config,
         files=facts.files,
         notes=_notes(result),
-        reached=None if requested is None else _reached(result, requested),
+        reached=reached,
+        walk=walk,
     )
 
 
@@ -120,6 +125,8 @@ def _notes(result: PruneResult) -> tuple[str, ...]:
         "The network right after the cut was compared with the original whose removed channels "
         f"were masked: largest relative difference {result.difference:.1e}."
     ]
+    if result.walk is not None and result.walk.chosen is None:
+        notes = ["No candidate passed, so this report is about the original itself."]
     mixed = [
         group.name
         for group in result.plan.graph.prunable

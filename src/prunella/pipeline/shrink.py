@@ -35,7 +35,7 @@ from prunella.pipeline.job import (
     scored,
     used_samples,
 )
-from prunella.pipeline.judging import Judge, require_samples
+from prunella.pipeline.judging import Answers, Judge, require_samples
 from prunella.pipeline.result import PruneResult
 from prunella.pipeline.samples import (
     check_loaders,
@@ -54,7 +54,9 @@ from prunella.terminal import progress_for_people
 from prunella.tracing import Pattern, trace
 
 _NO_RETRAINING = Recipe(epochs=0)
-_CAUTION = 3  # the start must pass on other samples at delta to this power
+# The start must pass on the selection samples at delta to this power: at delta = 0.01 more than two
+# standard deviations below what passes. It costs a few candidates more, and no validity.
+_CAUTION = 3
 
 
 @torch.random.fork_rng()
@@ -106,8 +108,8 @@ def smallest(
         unit: What is to be small: `Params`, `Flops` or `Bytes`.
         shares: Kept shares of the candidates, from large to small, fixed beforehand.
         selection: Samples that are used for nothing else but to guess, before any test, where the
-            walk may begin, so that fewer candidates are made; at least as many as for
-            certification, with labels for the drop of accuracy. Without them it begins at the
+            walk may begin, so that fewer candidates are made; best as many as for certification,
+            with labels for the drop of accuracy. Without them, or with too few, it begins at the
             largest candidate.
         evaluation: As in `prune`.
         retraining: As in `prune`.
@@ -172,14 +174,15 @@ def smallest(
     used = [used_samples(seen, calibration, retraining, bars)]
     if selection is not None:
         used.append(sample_ids(selection, bars, "fingerprints of selection samples"))
+    enough = task.can_start_below(min(fresh.count, used[-1].count))
     refuse_overlap(certification, SampleIds.union(used), bars)
     on_stage("planning the candidates")
     make = partial(_plan, scores=scores, method=method, multiple=multiple, seed=seed)
     candidates = _candidates(model, graph, make, task, retraining, recipe, seed=seed)
     start = 0
-    if selection is not None:
-        on_stage("looking for a start")
-        start = _start(candidates, Judge(model, selection, task.risk), task)
+    if selection is not None and enough:
+        on_stage("looking for a start on the selection samples")
+        start = _start(candidates, Judge(model, selection, task.risk), task, fresh.count)
     on_stage("testing candidates from large to small")
     found, chosen = _walked(
         candidates, Judge(model, certification, task.risk), task, start, bars, on_stage
@@ -260,6 +263,14 @@ class _Task:
                     "(inputs, labels), or choose the risk 'disagreement'."
                 )
 
+    def promising(self, answers: Answers, tests: int) -> bool:
+        """Whether a candidate would pass among so many test samples, with a margin for chance."""
+        return answers.at_most(tests).upper(self.risk, self.delta**_CAUTION) <= self.alpha
+
+    def can_start_below(self, samples: int) -> bool:
+        """Whether any candidate can look safe, on so many samples."""
+        return self.promising(Answers(n=samples, plus=0), samples)
+
     def first_delta(self, started: bool) -> float:
         """The most that any test may spend."""
         return sequences(2, int(started), self.delta)[0][0]
@@ -300,13 +311,11 @@ def _candidates(
     return Candidates(model, plans, samples, recipe, seed=seed, cut=faithful)
 
 
-def _start(candidates: Candidates, judge: Judge, task: _Task) -> int:
-    """Place of the candidate to begin with: it passes on the selection samples with a margin."""
-    caution = task.delta**_CAUTION
+def _start(candidates: Candidates, judge: Judge, task: _Task, tests: int) -> int:
+    """Place of the candidate to begin with: it looks safe on the selection samples."""
 
     def promising(place: int) -> bool:
-        answers = judge(candidates.made(place, keep=True).model)
-        return answers.upper(task.risk, caution) <= task.alpha
+        return task.promising(judge(candidates.made(place, keep=True).model), tests)
 
     start = lowest_promising(len(candidates), promising)
     candidates.drop(range(start))
