@@ -47,3 +47,8 @@ def outcome_files(directory: Path) -> dict[Path, str]:
     if not (directory / "report.html").exists():
         return {}
     return {directory / name: what for name, what in _FILES.items() if (directory / name).exists()}
+
+
+def has_network(directory: Path) -> bool:
+    """Whether a finished run has made a small network; a search may end without one."""
+    return (directory / "pruned.safetensors").exists()

@@ -15,7 +15,7 @@ from prunella.cli.config import PruneConfig, resolve, to_yaml
 from prunella.cli.helping import examples
 from prunella.cli.invocation import command_line
 from prunella.cli.networks import build_network, find_network, require_fit
-from prunella.cli.outcome import outcome_files, write_outcome
+from prunella.cli.outcome import has_network, outcome_files, write_outcome
 from prunella.cli.rundir import (
     check_same_config,
     choose_directory,
@@ -278,6 +278,8 @@ def prune(
     if outcome_files(directory) and not stages_left(directory):
         speaker.say("This run is finished.")
         speaker.files(outcome_files(directory))
+        if not has_network(directory):
+            raise typer.Exit(1)
         return
     progress = progress_for_people(quiet=quiet)
     with run_in(directory, command="prune", epochs=settings.recipe.epochs):
