@@ -220,7 +220,7 @@ def resolve(kind: type[C], file: Path | None, options: Mapping[str, Any]) -> C:
     alternatives = getattr(kind, "alternatives", ())
     if any(name in given for name in alternatives):
         data = {name: value for name, value in data.items() if name not in alternatives}
-    other = getattr(kind, "other_defaults", dict)({**data, **given})
+    other = kind.other_defaults({**data, **given}) if issubclass(kind, PruneConfig) else {}
     for name, field in kind.model_fields.items():
         default = other.get(name, field.default)
         if isinstance(default, BaseModel) and isinstance(data.get(name, {}), Mapping):

@@ -44,7 +44,7 @@ class Walk:
     """Candidates tested one after another until one failed.
 
     With probability at least 1 - delta the risk of the chosen network on new samples is at most
-    alpha, however many candidates there are; see `docs/theory/certificates.md`, section 4.
+    alpha, however many candidates there are; see `docs/theory/smallest.md`.
 
     Attributes:
         risk: "accuracy_drop" or "disagreement".

@@ -11,8 +11,8 @@ from prunella.core.walks import Step, Walk
 def certificate_of_choice(certificate: Certificate, walk: Walk) -> Certificate:
     """The certificate of the chosen network, each of whose bounds holds although it was chosen.
 
-    The bound of the tested risk becomes the level of the walk (theorem 4 of
-    `docs/theory/certificates.md`); its own bound from these samples is not covered by that theorem.
+    The bound of the tested risk becomes the level of the walk (theorem 1 of
+    `docs/theory/smallest.md`); its own bound from these samples is not covered by that theorem.
     The others stay as they are: they were made at delta divided by the number of candidates, so
     that with probability 1 - delta each of them holds for all candidates.
 

@@ -93,8 +93,8 @@ def smallest(
     Candidates are made as in `prune`, each from the original, and tested on the certification
     samples from large to small until one fails; the last that passed is the result. The
     probability that its risk is above alpha is at most delta, however many were tried
-    (fixed-sequence testing; Angelopoulos et al., "Learn then Test", 2021; theorem 4 of
-    `docs/theory/certificates.md`). If none passes, the result holds a copy of the original.
+    (fixed-sequence testing; Angelopoulos et al., "Learn then Test", 2021; theorem 1 of
+    `docs/theory/smallest.md`). If none passes, the result holds a copy of the original.
 
     Args:
         model: Untouched. Its outputs are logits (N, classes) or hold them, see `logits_of`.

@@ -1,6 +1,6 @@
 """Fixed-sequence testing, on numbers alone: which candidates are tested, in which order, at what.
 
-Theorem and proof: `docs/theory/certificates.md`, section 4. The order follows from the number of
+Theorem and proof: `docs/theory/smallest.md`. The order follows from the number of
 candidates and the start; nothing that a test finds can change it, only end it.
 """
 

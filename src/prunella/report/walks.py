@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from prunella.core.walks import Step, Walk
 from prunella.report import units
-from prunella.report.plots import Figure, Spec, axis, layout, rounded
+from prunella.report.plots import BESIDE, Figure, Spec, axis, layout, plain, rounded, shortened
 from prunella.report.units import SPACE
 
 _HEIGHT = 340
@@ -27,12 +27,13 @@ def walk_figure(walk: Walk | None) -> Figure | None:
         "x": rounded(xs),
         "y": rounded(uppers),
         "marker": {
-            "symbol": ["diamond" if one else "line-ew-open" for one in chosen],
-            "size": [16 if one else 14 for one in chosen],
+            "symbol": "line-ew-open",
+            "size": 14,
             "color": colors,
+            "opacity": 1,
             "line": {"width": 2.5, "color": colors},
         },
-        "hovertext": [f"{_where(step, walk)}<br>{_found(step, walk)}" for step in steps],
+        "hovertext": [f"{plain(_where(step, walk))}<br>{_found(step, walk)}" for step in steps],
         "hoverinfo": "text",
         "cliponaxis": False,
     }
@@ -41,7 +42,12 @@ def walk_figure(walk: Walk | None) -> Figure | None:
         "mode": "markers",
         "x": rounded(xs),
         "y": rounded(observed),
-        "marker": {"size": 9, "color": colors, "opacity": 1},
+        "marker": {
+            "symbol": ["diamond" if one else "circle" for one in chosen],
+            "size": [16 if one else 9 for one in chosen],
+            "color": colors,
+            "opacity": 1,
+        },
         "error_y": {
             "type": "data",
             "symmetric": False,
@@ -67,7 +73,7 @@ def walk_figure(walk: Walk | None) -> Figure | None:
                 _HEIGHT,
                 margin={"l": 64, "r": 24, "t": 24, "b": 56},
                 xaxis=axis(
-                    f"kept share of the {walk.unit}",
+                    f"kept share of the {plain(shortened(walk.unit, 20))}",
                     # From large to small, as the tests went.
                     range=rounded([xs[0] + edge, xs[-1] - edge]),
                     ticksuffix=f"{SPACE}%",
@@ -77,8 +83,10 @@ def walk_figure(walk: Walk | None) -> Figure | None:
                 yaxis=axis(
                     range=rounded([low - room, high + room]),
                     ticksuffix=SPACE + walk.sign,
+                    showticksuffix="last",
                     nticks=6,
                     automargin=True,
+                    **BESIDE,
                 ),
                 shapes=[_line(level)],
                 annotations=[_line_name(level)],
