@@ -31,7 +31,7 @@ if TYPE_CHECKING:
         PrunellaError,
         SurgeryError,
     )
-    from prunella.core.results import Certificate
+    from prunella.core.results import Certificate, Robustness
     from prunella.core.types import ChannelGraph, ChannelGroup, ChannelScores, Cost, Member
     from prunella.core.version import __version__
     from prunella.core.walks import Step, Walk
@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     from prunella.graph import rule as register_rule
     from prunella.guarantee import AprioriBounds, a_priori
     from prunella.iterative import compose, slice_optimizer
-    from prunella.measure import accuracy, compare_latency, cost
+    from prunella.measure import accuracy, compare_latency, cost, robustness
     from prunella.methods import METHODS, Method, Selection, register_method, score
     from prunella.pipeline import PruneResult, prune, smallest
     from prunella.planning import make_plan as plan
@@ -84,6 +84,7 @@ __all__ = [
     "PruneResult",
     "PrunellaError",
     "Recipe",
+    "Robustness",
     "Selection",
     "Step",
     "SurgeryError",
@@ -109,6 +110,7 @@ __all__ = [
     "reestimate_batchnorm",
     "register_method",
     "register_rule",
+    "robustness",
     "save",
     "save_optimizer",
     "save_weights",
@@ -149,6 +151,7 @@ _HOMES = {
     "PruneResult": "prunella.pipeline:PruneResult",
     "PrunellaError": "prunella.core.errors:PrunellaError",
     "Recipe": "prunella.retrain:Recipe",
+    "Robustness": "prunella.core.results:Robustness",
     "Selection": "prunella.methods:Selection",
     "Step": "prunella.core.walks:Step",
     "SurgeryError": "prunella.core.errors:SurgeryError",
@@ -174,6 +177,7 @@ _HOMES = {
     "reestimate_batchnorm": "prunella.retrain:reestimate_batchnorm",
     "register_method": "prunella.methods:register_method",
     "register_rule": "prunella.graph:rule",
+    "robustness": "prunella.measure:robustness",
     "save": "prunella.files:save",
     "save_optimizer": "prunella.files:save_optimizer",
     "save_weights": "prunella.files:save_weights",

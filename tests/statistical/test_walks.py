@@ -13,7 +13,7 @@ from prunella.core.budgets import Params
 from prunella.core.types import Cost
 from prunella.core.walks import SHARES, Step
 from prunella.pipeline.judging import Answers
-from prunella.pipeline.shrink import _Task
+from prunella.pipeline.task import Task
 from prunella.pipeline.walking import lowest_promising, walk
 
 WALKS = 1000
@@ -166,7 +166,7 @@ def test_a_good_start_saves_tests_and_loses_little(samples, other):
     """At the usual delta, with the margin that `smallest` takes."""
     risks = np.linspace(0.001, 0.08, 40)
     generator = np.random.default_rng(8)
-    task = _Task.checked(risk="disagreement", alpha=0.03, delta=0.01, unit=Params, shares=SHARES)
+    task = Task.checked(risk="disagreement", alpha=0.03, delta=0.01, unit=Params, shares=SHARES)
     tests, fewer, plain, started = [], [], [], []
     failed = 0
     for _ in range(100):

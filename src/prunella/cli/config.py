@@ -124,6 +124,9 @@ class PruneConfig(ModelConfig, DataConfig):
     batch_size: Count = 64
     recipe: Recipe = Recipe(epochs=5, learning_rate=0.01)
     latency_batches: tuple[Count, ...] = (1, 64)
+    robustness_samples: int = Field(
+        500, ge=0, description="test images that are compared with corruptions, too"
+    )
     alpha: Probability = Field(0.05, description="share of samples that may exceed the bound")
     delta: Probability = Field(0.01, description="probability that a bound is wrong")
     seed: Seed = 0

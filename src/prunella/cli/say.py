@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from prunella.core.results import Accuracies, Certificate, RunTimes
+from prunella.core.results import Accuracies, Certificate, Robustness, RunTimes
 from prunella.core.types import ChannelGraph, Cost
 from prunella.core.walks import Walk
 from prunella.exporting import ExportCheck
@@ -100,6 +100,7 @@ class Speaker:
         self.say("")
         self.summary(result.cost, result.accuracy, result.latency)
         self.stages(result.accuracy)
+        self.robustness(result.robustness)
         self.walk(result.walk)
         self.certificate(result.certificate)
 
@@ -200,6 +201,23 @@ class Speaker:
             table.add_row(f"accuracy {name}", f"{100 * value:.2f} %")
         self.console.print()
         self.tables.print(table)
+
+    def robustness(self, found: Robustness | None) -> None:
+        """Both networks on corrupted images."""
+        if found is None or self.quiet:
+            return
+        table = Table(box=None, padding=(0, 1), header_style="bold")
+        table.add_column("images", min_width=_LABEL)
+        for title in ("other answers", "right before", "right after"):
+            table.add_column(title, justify="right", no_wrap=True)
+        for row in found.rows:
+            shares = (row.disagreement, row.original, row.small)
+            table.add_row(
+                row.name, *("" if share is None else f"{100 * share:.1f} %" for share in shares)
+            )
+        self.console.print()
+        self.tables.print(table)
+        self.note(f"Measured on {found.samples:,} samples; no certificate speaks of it.")
 
     def walk(self, walk: Walk | None) -> None:
         """What a search for the smallest network asked for and found."""

@@ -277,6 +277,36 @@ class Accuracies:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Corrupted:
+    """Two networks on images with one kind of corruption.
+
+    Attributes:
+        name: What was done to the images; the first row has them as they are.
+        disagreement: Share of samples on which the top classes differ.
+        original: Accuracy of the original; None without labels.
+        small: Accuracy of the small network; None without labels.
+    """
+
+    name: str
+    disagreement: float
+    original: float | None
+    small: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Robustness:
+    """Two networks on corrupted images: what was observed, without any claim about new samples.
+
+    Attributes:
+        samples: Number of images.
+        rows: One for each corruption.
+    """
+
+    samples: int
+    rows: tuple[Corrupted, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
     """Everything a report shows; plain data, no tensors.
 
@@ -299,6 +329,7 @@ class Report:
         notes: Sentences the reader should know, for instance what could not be pruned.
         reached: Whether the budget was met; None if that is not known.
         walk: Of a search for the smallest network: what was tested; else None.
+        robustness: On corrupted images; None if that was not measured.
     """
 
     title: str
@@ -319,3 +350,4 @@ class Report:
     notes: tuple[str, ...]
     reached: bool | None = None
     walk: Walk | None = None
+    robustness: Robustness | None = None

@@ -15,11 +15,12 @@ from prunella.certificate import certify
 from prunella.core.budgets import Budget, Latency
 from prunella.core.errors import SurgeryError
 from prunella.core.progress import Progress
-from prunella.core.results import Accuracies
+from prunella.core.results import Accuracies, Robustness
 from prunella.core.samples import SampleIds
 from prunella.core.types import ChannelGraph, ChannelScores
 from prunella.graph.labelled_run import require_prunable
-from prunella.measure import accuracy, compare_latency, cost
+from prunella.measure import accuracy, compare_latency, cost, robustness
+from prunella.measure.robustness import are_images
 from prunella.methods import method as method_named
 from prunella.methods import score
 from prunella.pipeline.repairing import repaired
@@ -103,6 +104,7 @@ def prune(
     method: str = "pfp",
     multiple: int = 1,
     latency_batches: tuple[int, ...] = (),
+    robustness_samples: int = 0,
     alpha: float = 0.05,
     delta: float = 0.01,
     seed: int = 0,
@@ -139,6 +141,8 @@ def prune(
         method: A registered method; it scores the channels in its own way.
         multiple: Keep multiples of this many channels; 8 suits CPUs.
         latency_batches: Batch sizes to measure run times at; none by default.
+        robustness_samples: Compare the networks on so many of the evaluation samples with
+            corruptions, see `robustness`; none by default, nor where the samples are no images.
         alpha: Share of samples on which the certificate's bound on the outputs may be exceeded.
         delta: Probability that a given bound of the certificate is wrong.
         seed: For everything random.
@@ -224,6 +228,7 @@ def prune(
         if latency_batches
         else ()
     )
+    corrupted = robustness_of(model, small, judged, robustness_samples, bars)
     return PruneResult(
         model=small,
         plan=plan,
@@ -240,6 +245,7 @@ def prune(
         scores=scores,
         training=records,
         difference=difference,
+        robustness=corrupted,
     )
 
 
@@ -305,6 +311,19 @@ def used_samples(
     if retraining is not calibration:
         parts.append(sample_ids(retraining, progress, "fingerprints of retraining samples"))
     return SampleIds.union(parts)
+
+
+def robustness_of(
+    model: nn.Module,
+    small: nn.Module,
+    loader: Iterable[object] | None,
+    samples: int,
+    progress: Progress,
+) -> Robustness | None:
+    """Both networks on corrupted images, if there are any and so many are asked for."""
+    if not samples or loader is None or not are_images(first_sample(loader, "evaluation")):
+        return None
+    return robustness(model, small, loader, samples=samples, progress=progress)
 
 
 def accuracy_of(

@@ -66,6 +66,7 @@ def build_report(result: PruneResult, facts: RunFacts) -> Report:
         notes=_notes(result),
         reached=reached,
         walk=walk,
+        robustness=result.robustness,
     )
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from torch import nn
 
-from prunella.core.results import Accuracies, Certificate, RunTimes
+from prunella.core.results import Accuracies, Certificate, Robustness, RunTimes
 from prunella.core.types import ChannelScores, Cost
 from prunella.core.walks import Walk
 from prunella.files.atomic import write_atomically
@@ -32,6 +32,7 @@ class PruneResult:
         training: One record for each epoch of retraining.
         difference: Largest relative difference between the cut and the masked original.
         walk: Of `smallest`: the candidates that were tested; else None.
+        robustness: On corrupted images; None if that was not asked for, or there are no images.
     """
 
     model: nn.Module
@@ -44,6 +45,7 @@ class PruneResult:
     training: tuple[EpochRecord, ...]
     difference: float
     walk: Walk | None = None
+    robustness: Robustness | None = None
 
     def report(self, path: str | Path, facts: RunFacts | None = None) -> Path:
         """Write the HTML report, one self-contained file; returns its path."""

@@ -11,19 +11,16 @@ from typing import cast
 import torch
 from torch import nn
 
-from prunella.bounds.checks import check_probability
 from prunella.certificate import certify
 from prunella.core.budgets import Budget, Params
-from prunella.core.errors import DataError, InputError
-from prunella.core.levels import level
 from prunella.core.progress import Progress
 from prunella.core.results import Accuracies
 from prunella.core.samples import SampleIds
 from prunella.core.types import ChannelGraph, ChannelScores
-from prunella.core.walks import RISKS, SHARES, Risk, Step, Walk
+from prunella.core.walks import SHARES, Risk, Step, Walk
 from prunella.graph.labelled_run import require_prunable
 from prunella.measure import compare_latency, cost
-from prunella.pipeline.candidates import Candidate, Candidates, checked_shares, reachable_plans
+from prunella.pipeline.candidates import Candidate, Candidates, reachable_plans
 from prunella.pipeline.choosing import certificate_of_choice, step_words
 from prunella.pipeline.job import (
     NoStages,
@@ -31,11 +28,12 @@ from prunella.pipeline.job import (
     accuracy_of,
     calibration_samples,
     cut,
+    robustness_of,
     say_nothing,
     scored,
     used_samples,
 )
-from prunella.pipeline.judging import Answers, Judge, require_samples
+from prunella.pipeline.judging import Judge, require_samples
 from prunella.pipeline.result import PruneResult
 from prunella.pipeline.samples import (
     check_loaders,
@@ -45,7 +43,8 @@ from prunella.pipeline.samples import (
     refuse_overlap,
     sample_ids,
 )
-from prunella.pipeline.walking import lowest_promising, sequences, walk
+from prunella.pipeline.task import Task
+from prunella.pipeline.walking import lowest_promising, walk
 from prunella.planning import make_plan
 from prunella.plans import Plan
 from prunella.retrain import Recipe
@@ -54,9 +53,6 @@ from prunella.terminal import progress_for_people
 from prunella.tracing import Pattern, trace
 
 _NO_RETRAINING = Recipe(epochs=0)
-# The start must pass on the selection samples at delta to this power: at delta = 0.01 more than two
-# standard deviations below what passes. It costs a few candidates more, and no validity.
-_CAUTION = 3
 
 
 @torch.random.fork_rng()
@@ -82,6 +78,7 @@ def smallest(
     method: str = "pfp",
     multiple: int = 1,
     latency_batches: tuple[int, ...] = (),
+    robustness_samples: int = 0,
     outputs_alpha: float = 0.05,
     seed: int = 0,
     progress: Progress | None = None,
@@ -122,6 +119,7 @@ def smallest(
         method: A registered method.
         multiple: Keep multiples of this many channels.
         latency_batches: Batch sizes to measure run times at; none by default.
+        robustness_samples: As in `prune`.
         outputs_alpha: Share of samples on which the certificate's bound on the outputs may be
             exceeded: alpha of `certify`.
         seed: For everything random.
@@ -138,7 +136,7 @@ def smallest(
         PrunellaError: as `prune`; before any work where there are too few certification samples
             for any candidate to pass, with the number that is needed.
     """
-    task = _Task.checked(risk=risk, alpha=alpha, delta=delta, unit=unit, shares=shares)
+    task = Task.checked(risk=risk, alpha=alpha, delta=delta, unit=unit, shares=shares)
     loaders = {
         "calibration": calibration,
         "certification": certification,
@@ -154,7 +152,10 @@ def smallest(
     check_loaders(model, of_classes=judging, **loaders)
     task.require_labels(certification=certification, selection=selection)
     fresh = sample_ids(certification, bars, "fingerprints of certification samples")
-    require_samples(fresh.count, task.risk, task.alpha, task.first_delta(selection is not None))
+    require_samples(fresh.count, task.risk, task.alpha, task.delta)
+    aside = SampleIds.none()
+    if selection is not None:
+        aside = sample_ids(selection, bars, "fingerprints of selection samples")
     sample = first_sample(calibration)
     examples = example_inputs if example_inputs is not None else sample
     on_stage("tracing the network")
@@ -171,22 +172,19 @@ def smallest(
     kept = stages if stages is not None else NoStages()
     scores = scored(model, graph, calibration, method, seed, kept, bars)
     seen = calibration_samples(calibration, scores, bars)
-    used = [used_samples(seen, calibration, retraining, bars)]
-    if selection is not None:
-        used.append(sample_ids(selection, bars, "fingerprints of selection samples"))
-    enough = task.can_start_below(min(fresh.count, used[-1].count))
-    refuse_overlap(certification, SampleIds.union(used), bars)
+    used = SampleIds.union([used_samples(seen, calibration, retraining, bars), aside])
+    refuse_overlap(certification, used, bars)
     on_stage("planning the candidates")
     make = partial(_plan, scores=scores, method=method, multiple=multiple, seed=seed)
     candidates = _candidates(model, graph, make, task, retraining, recipe, seed=seed)
     start = 0
-    if selection is not None and enough:
+    if selection is not None and task.can_start_below(min(fresh.count, aside.count)):
         on_stage("looking for a start on the selection samples")
         start = _start(candidates, Judge(model, selection, task.risk), task, fresh.count)
     on_stage("testing candidates from large to small")
-    found, chosen = _walked(
-        candidates, Judge(model, certification, task.risk), task, start, bars, on_stage
-    )
+    judge = Judge(model, certification, task.risk)
+    steps, chosen = _walked(candidates, judge, task, start, bars, on_stage)
+    found = _walk_of(task, candidates, start, steps, samples=fresh.count)
     judged = evaluation if evaluation is not None else labelled(certification)
     certificate = None
     if chosen is not None:
@@ -198,13 +196,13 @@ def smallest(
                 certification,
                 alpha=outputs_alpha,
                 delta=task.delta / len(candidates),
-                used=used,
+                used=(used,),
                 progress=bars,
             ),
             found,
         )
     # The choice was made on the certification samples, so no later certificate may use them.
-    informed = SampleIds.union([seen, *used[1:], fresh])
+    informed = SampleIds.union([seen, aside, fresh])
     result = _Finished.of(model, graph, chosen, informed, seed=seed)
     on_stage("measuring accuracy and run times")
     latency = (
@@ -223,57 +221,10 @@ def smallest(
         training=chosen.training if chosen is not None else (),
         difference=chosen.difference if chosen is not None else 0.0,
         walk=found,
+        robustness=robustness_of(model, result.model, judged, robustness_samples, bars)
+        if chosen is not None
+        else None,
     )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Task:
-    """What was asked for, checked."""
-
-    risk: Risk
-    alpha: float
-    delta: float
-    unit: type[Budget]
-    shares: tuple[float, ...]
-
-    @staticmethod
-    def checked(
-        *, risk: object, alpha: float | str, delta: float, unit: object, shares: Sequence[float]
-    ) -> _Task:
-        if risk not in RISKS:
-            raise InputError(f"the risk is {risk!r}; expected one of {', '.join(RISKS)}.")
-        if not (isinstance(unit, type) and issubclass(unit, Budget)) or unit is Budget:
-            raise InputError(
-                f"the unit is {unit!r}; expected what is to be small: Params, Flops or Bytes."
-            )
-        return _Task(
-            risk=risk,
-            alpha=level("alpha", alpha),
-            delta=check_probability("delta", delta),
-            unit=unit,
-            shares=checked_shares(shares),
-        )
-
-    def require_labels(self, **loaders: Iterable[object] | None) -> None:
-        """Raise DataError where the risk needs labels and a loader yields none."""
-        for name, loader in loaders.items():
-            if self.risk == "accuracy_drop" and loader is not None and labelled(loader) is None:
-                raise DataError(
-                    f"the {name} samples have no labels, which the drop of accuracy needs; give "
-                    "(inputs, labels), or choose the risk 'disagreement'."
-                )
-
-    def promising(self, answers: Answers, tests: int) -> bool:
-        """Whether a candidate would pass among so many test samples, with a margin for chance."""
-        return answers.at_most(tests).upper(self.risk, self.delta**_CAUTION) <= self.alpha
-
-    def can_start_below(self, samples: int) -> bool:
-        """Whether any candidate can look safe, on so many samples."""
-        return self.promising(Answers(n=samples, plus=0), samples)
-
-    def first_delta(self, started: bool) -> float:
-        """The most that any test may spend."""
-        return sequences(2, int(started), self.delta)[0][0]
 
 
 def _plan(
@@ -292,7 +243,7 @@ def _candidates(
     model: nn.Module,
     graph: ChannelGraph,
     make: Callable[[ChannelGraph, Budget], Plan],
-    task: _Task,
+    task: Task,
     samples: Iterable[object],
     recipe: Recipe,
     *,
@@ -311,7 +262,7 @@ def _candidates(
     return Candidates(model, plans, samples, recipe, seed=seed, cut=faithful)
 
 
-def _start(candidates: Candidates, judge: Judge, task: _Task, tests: int) -> int:
+def _start(candidates: Candidates, judge: Judge, task: Task, tests: int) -> int:
     """Place of the candidate to begin with: it looks safe on the selection samples."""
 
     def promising(place: int) -> bool:
@@ -325,12 +276,12 @@ def _start(candidates: Candidates, judge: Judge, task: _Task, tests: int) -> int
 def _walked(
     candidates: Candidates,
     judge: Judge,
-    task: _Task,
+    task: Task,
     start: int,
     progress: Progress,
     on_stage: Callable[[str], None],
-) -> tuple[Walk, Candidate | None]:
-    """Test candidates; the walk, and the last candidate that passed."""
+) -> tuple[tuple[Step, ...], Candidate | None]:
+    """Test candidates; what was found, and the last candidate that passed."""
     passed: list[Candidate] = []
 
     def test(place: int, spent: float) -> Step:
@@ -347,24 +298,28 @@ def _walked(
         )
         if step.passed:
             passed[:] = [candidate]
-        on_stage(step_words(step, task.risk, unit))
+        on_stage(step_words(step, task.risk, task.unit_words))
         return step
 
-    unit = task.unit(task.shares[0]).unit
     steps = walk(len(candidates), start, task.delta, test, progress=progress)
-    chosen = next((step.share for step in reversed(steps) if step.passed), None)
-    found = Walk(
+    return steps, passed[0] if passed else None
+
+
+def _walk_of(
+    task: Task, candidates: Candidates, start: int, steps: tuple[Step, ...], *, samples: int
+) -> Walk:
+    """The tests, with what they were for."""
+    return Walk(
         risk=task.risk,
-        unit=unit,
+        unit=task.unit_words,
         alpha=task.alpha,
         delta=task.delta,
-        samples=judge(judge.original).n,
+        samples=samples,
         shares=tuple(cast(Budget, plan.requested).fraction for plan in candidates.plans),
         start=start,
         steps=steps,
-        chosen=chosen,
+        chosen=next((step.share for step in reversed(steps) if step.passed), None),
     )
-    return found, passed[0] if passed else None
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)

@@ -40,6 +40,7 @@ def render(report: Report) -> str:
         .render(
             report=report,
             walk=walk,
+            robustness_rows=_robustness_rows(report),
             walk_rows=walk_rows(report.walk) if report.walk else [],
             walk_sentence=walk_sentence(report.walk) if report.walk else "",
             accuracy=accuracy,
@@ -130,6 +131,20 @@ def _span(values: Sequence[float]) -> str:
         return ""
     three = min(values), statistics.median(values), max(values)
     return " / ".join(units.score(value) for value in three)
+
+
+def _robustness_rows(report: Report) -> list[tuple[str, ...]]:
+    rows = report.robustness.rows if report.robustness is not None else ()
+    return [
+        (
+            row.name,
+            *(
+                "" if share is None else units.share(share)
+                for share in (row.disagreement, row.original, row.small)
+            ),
+        )
+        for row in rows
+    ]
 
 
 def _training_rows(report: Report) -> list[list[str]]:

@@ -79,6 +79,12 @@ def _check_ranges(report: Report) -> None:
                     f"report.latency[{index}]: got {shown(seconds)}, expected 0 to {_LONGEST:g}. "
                     f"{_ADVICE}"
                 )
+    for row in report.robustness.rows if report.robustness is not None else ():
+        for share in (row.disagreement, row.original, row.small):
+            if share is not None and not 0 <= share <= 1:
+                raise FileError(
+                    f"report.robustness: got {shown(share)}, expected 0 to 1. {_ADVICE}"
+                )
     if report.walk is not None:
         _check_walk(report.walk)
 

@@ -5,7 +5,15 @@ from __future__ import annotations
 import random
 from dataclasses import replace
 
-from prunella.core.results import Accuracies, Certificate, LayerReport, Report, RunTimes
+from prunella.core.results import (
+    Accuracies,
+    Certificate,
+    Corrupted,
+    LayerReport,
+    Report,
+    Robustness,
+    RunTimes,
+)
 from prunella.core.types import Cost
 from prunella.core.walks import SHARES, Step, Walk
 
@@ -205,7 +213,12 @@ def walk_report() -> Report:
         risk="accuracy_drop", unit="parameters", alpha=0.02, delta=0.01, samples=4000,
         shares=SHARES, start=5, steps=steps, chosen=0.45,
     )  # fmt: skip
-    return replace(report, walk=walk, requested=walk.requested)
+    rows = (
+        Corrupted(name="as they are", disagreement=0.03, original=0.93, small=0.925),
+        Corrupted(name="noise", disagreement=0.11, original=None, small=None),
+    )
+    robustness = Robustness(samples=500, rows=rows)
+    return replace(report, walk=walk, requested=walk.requested, robustness=robustness)
 
 
 def large_report() -> Report:
@@ -240,4 +253,7 @@ def hostile_report() -> Report:
         files={bad: bad},
         notes=(bad, "\udcff"),
         walk=replace(report.walk, unit=bad),
+        robustness=Robustness(
+            samples=1, rows=(Corrupted(name=bad, disagreement=0, original=None, small=None),)
+        ),
     )

@@ -317,6 +317,7 @@ def prune(
             method=settings.method,
             multiple=settings.multiple,
             latency_batches=settings.latency_batches,
+            robustness_samples=settings.robustness_samples,
             delta=settings.delta,
             seed=settings.seed,
             progress=progress,
