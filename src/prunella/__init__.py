@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from prunella.core.results import Certificate, Robustness
     from prunella.core.types import ChannelGraph, ChannelGroup, ChannelScores, Cost, Member
     from prunella.core.version import __version__
-    from prunella.core.walks import Step, Walk
+    from prunella.core.walks import Walk
     from prunella.exporting import ExportCheck, compare_onnx_latency, export
     from prunella.files import (
         load,
@@ -86,7 +86,6 @@ __all__ = [
     "Recipe",
     "Robustness",
     "Selection",
-    "Step",
     "SurgeryError",
     "Walk",
     "__version__",
@@ -153,7 +152,6 @@ _HOMES = {
     "Recipe": "prunella.retrain:Recipe",
     "Robustness": "prunella.core.results:Robustness",
     "Selection": "prunella.methods:Selection",
-    "Step": "prunella.core.walks:Step",
     "SurgeryError": "prunella.core.errors:SurgeryError",
     "Walk": "prunella.core.walks:Walk",
     "__version__": "prunella.core.version:__version__",

@@ -55,8 +55,10 @@ def _assumptions(walk: Walk, *, labelled: bool) -> tuple[str, ...]:
 
 def step_words(step: Step, risk: str, unit: str) -> str:
     """What one test found, in a line."""
-    sign = "points lost" if risk == "accuracy_drop" else "% differ"
-    return (
-        f"{100 * step.share:g} % of the {unit}: {100 * step.observed:.2f} {sign}, at most "
-        f"{100 * step.upper:.2f}: {'passed' if step.passed else 'failed'}"
-    )
+    observed, upper = 100 * abs(step.observed), 100 * step.upper
+    if risk == "disagreement":
+        seen = f"{observed:.2f} % differ, of new samples at most {upper:.2f} %"
+    else:
+        change = "lost" if step.observed >= 0 else "gained"
+        seen = f"{observed:.2f} points {change}, on new samples at most {upper:.2f} lost"
+    return f"{100 * step.share:g} % of the {unit}: {seen}: {'passed' if step.passed else 'failed'}"

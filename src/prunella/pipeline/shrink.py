@@ -180,7 +180,8 @@ def smallest(
     start = 0
     if selection is not None and task.can_start_below(min(fresh.count, aside.count)):
         on_stage("looking for a start on the selection samples")
-        start = _start(candidates, Judge(model, selection, task.risk), task, fresh.count)
+        judge = Judge(model, selection, task.risk)
+        start = _start(candidates, judge, task, fresh.count, on_stage)
     on_stage("testing candidates from large to small")
     judge = Judge(model, certification, task.risk)
     steps, chosen = _walked(candidates, judge, task, start, bars, on_stage)
@@ -262,11 +263,22 @@ def _candidates(
     return Candidates(model, plans, samples, recipe, seed=seed, cut=faithful)
 
 
-def _start(candidates: Candidates, judge: Judge, task: Task, tests: int) -> int:
+def _start(
+    candidates: Candidates,
+    judge: Judge,
+    task: Task,
+    tests: int,
+    on_stage: Callable[[str], None],
+) -> int:
     """Place of the candidate to begin with: it looks safe on the selection samples."""
 
     def promising(place: int) -> bool:
-        return task.promising(judge(candidates.made(place, keep=True).model), tests)
+        candidate = candidates.made(place, keep=True)
+        safe = task.promising(judge(candidate.model), tests)
+        share = cast(Budget, candidate.plan.requested).fraction
+        verdict = "looks safe" if safe else "may be too small to begin with"
+        on_stage(f"{100 * share:g} % of the {task.unit_words} {verdict}")
+        return safe
 
     start = lowest_promising(len(candidates), promising)
     candidates.drop(range(start))
