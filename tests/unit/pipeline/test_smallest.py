@@ -249,6 +249,20 @@ def test_retraining_each_candidate(trained, sets):
     assert any("50 % of the parameters: " in call and "passed" in call for call in calls)
 
 
+def test_a_candidate_does_not_depend_on_those_made_before(trained, sets):
+    """Although the loader shuffles with a generator of its own, which goes on."""
+    first, second = (
+        prunella.smallest(
+            trained, loader(sets["calibration"]), loader(sets["certification"]),
+            alpha=0.3, shares=shares, recipe=prunella.Recipe(epochs=1, learning_rate=0.02),
+            retraining=loader(sets["calibration"], shuffle=True, batch_size=20),
+        )
+        for shares in ((0.7, 0.5), (0.5,))
+    )  # fmt: skip
+    assert first.walk.chosen == second.walk.chosen == 0.5
+    assert same(first.model, second.model)
+
+
 # -- the start -----------------------------------------------------------------------------------
 
 
