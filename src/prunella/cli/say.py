@@ -13,8 +13,9 @@ from rich.table import Table
 from prunella.certificate import Verification
 from prunella.core.budgets import Latency
 from prunella.core.certificates import Certificate
-from prunella.core.results import Accuracies, RunTimes
+from prunella.core.results import Accuracies, Robustness, RunTimes
 from prunella.core.types import ChannelGraph, Cost
+from prunella.core.walks import Walk
 from prunella.exporting import ExportCheck
 from prunella.pipeline import PruneResult
 from prunella.plans import Plan
@@ -102,6 +103,8 @@ class Speaker:
         self.say("")
         self.summary(result.cost, result.accuracy, result.latency, result.plan)
         self.stages(result.accuracy)
+        self.robustness(result.robustness)
+        self.walk(result.walk)
         self.certificate(result.certificate)
 
     def summary(
@@ -203,6 +206,48 @@ class Speaker:
         for name, value in known:
             table.add_row(f"accuracy {name}", f"{100 * value:.2f} %")
         self.console.print()
+        self.tables.print(table)
+
+    def robustness(self, found: Robustness | None) -> None:
+        """Both networks on corrupted images."""
+        if found is None or self.quiet:
+            return
+        table = Table(box=None, padding=(0, 1), header_style="bold")
+        table.add_column("images", min_width=_LABEL)
+        for title in ("other answers", "right before", "right after"):
+            table.add_column(title, justify="right", no_wrap=True)
+        for row in found.rows:
+            shares = (row.disagreement, row.original, row.small)
+            table.add_row(
+                row.name, *("" if share is None else f"{100 * share:.1f} %" for share in shares)
+            )
+        self.console.print()
+        self.tables.print(table)
+        self.note(f"Measured on {found.samples:,} samples; no certificate speaks of it.")
+
+    def walk(self, walk: Walk | None) -> None:
+        """What a search for the smallest network asked for and found."""
+        if walk is None or self.quiet:
+            return
+        table = Table(box=None, padding=(0, 1), show_header=False)
+        table.add_column(min_width=_LABEL)
+        table.add_column(overflow="fold")
+        step = walk.chosen_step
+        table.add_row("claim", walk.claim)
+        table.add_row("confidence", f"{100 * (1 - walk.delta):g} %, from {walk.samples:,} samples")
+        table.add_row("candidates tested", f"{len(walk.steps)} of {len(walk.shares)}")
+        if step is None:
+            table.add_row("smallest that passed", "none; the original stays")
+        else:
+            kept = f"at most {100 * step.share:g} % of the {walk.unit}"
+            table.add_row("smallest that passed", kept)
+            table.add_row("observed", f"{100 * step.observed:.2f} {walk.sign}")
+        last = walk.steps[-1]
+        if not last.passed:
+            why = f"{100 * last.observed:.2f} {walk.sign} observed, at most"
+            bound = f"{100 * last.upper:.2f} for new samples"
+            table.add_row("the last that failed", f"{100 * last.share:g} %: {why} {bound}")
+        self.console.print("\n[bold]Search[/]")
         self.tables.print(table)
 
     def certificate(self, certificate: Certificate | None) -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from prunella.core.certificates import Certificate
 from prunella.core.types import Cost
+from prunella.core.walks import Walk
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,6 +62,36 @@ class Accuracies:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Corrupted:
+    """Two networks on images with one kind of corruption.
+
+    Attributes:
+        name: What was done to the images; the first row has them as they are.
+        disagreement: Share of samples on which the top classes differ.
+        original: Accuracy of the original; None without labels.
+        small: Accuracy of the small network; None without labels.
+    """
+
+    name: str
+    disagreement: float
+    original: float | None
+    small: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Robustness:
+    """Two networks on corrupted images: what was observed, without any claim about new samples.
+
+    Attributes:
+        samples: Number of images.
+        rows: One for each corruption.
+    """
+
+    samples: int
+    rows: tuple[Corrupted, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
     """Everything a report shows; plain data, no tensors.
 
@@ -82,6 +113,8 @@ class Report:
         files: File name to what it holds.
         notes: Sentences the reader should know, for instance what could not be pruned.
         reached: Whether the budget was met; None if that is not known.
+        walk: Of a search for the smallest network: what was tested; else None.
+        robustness: On corrupted images; None if that was not measured.
     """
 
     title: str
@@ -101,3 +134,5 @@ class Report:
     files: Mapping[str, str]
     notes: tuple[str, ...]
     reached: bool | None = None
+    walk: Walk | None = None
+    robustness: Robustness | None = None

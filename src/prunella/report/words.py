@@ -144,7 +144,9 @@ def setbacks(report: Report) -> tuple[str, ...]:
     found = []
     kept = report.after.fraction_of(report.before)
     parts = tuple(zip(("parameters", "multiply-adds", "bytes"), kept, strict=True))
-    if report.reached is False:
+    if report.walk is not None and report.reached is False:
+        found.append(f"No small network passed. Asked for: {report.requested}.")
+    elif report.reached is False:
         reached = listed([f"{units.share(value, 2)} of the {name}" for name, value in parts])
         found.append(f"The budget was missed. Asked for: {report.requested}. Reached: {reached}.")
     found += [
