@@ -1,6 +1,6 @@
 """Simulate how often each bound is wrong and how wide it is; writes a table.
 
-Run from the root of the repository, about a minute on one core:
+Run from the root of the repository, some two minutes on one core:
 
     python benchmarks/bounds_coverage.py --out docs/theory/bounds-coverage.csv
 """
@@ -18,9 +18,15 @@ from scipy import stats
 
 from prunella.bounds import (
     betting_upper,
+    bonferroni,
     clopper_pearson_difference_upper,
+    clopper_pearson_p_value,
     clopper_pearson_upper,
+    empirical_bernstein_upper,
+    fixed_sequence,
+    hoeffding_bentkus_upper,
     hoeffding_upper,
+    holm,
     paired_difference_upper,
     tolerance_limit,
 )
@@ -96,6 +102,64 @@ def drop_rows(rng: np.random.Generator) -> list[Row]:
     return rows
 
 
+MEANS: dict[str, PairedBound] = {
+    "hoeffding_bentkus_upper": lambda v, d: hoeffding_bentkus_upper(
+        float(v.mean()), len(v), d, 0, 1
+    ),
+    "betting_upper": lambda v, d: betting_upper(v, d, 0, 1),
+    "empirical_bernstein_upper": lambda v, d: empirical_bernstein_upper(v, d, 0, 1),
+    "hoeffding_upper": lambda v, d: hoeffding_upper(float(v.mean()), len(v), d, 0, 1),
+}
+
+
+def mean_rows(rng: np.random.Generator) -> list[Row]:
+    """Losses in [0, 1]: rare events, two values, skewed, and many ties."""
+    populations = {
+        "rare 0.002": (0.002, lambda n: (rng.random(n) < 0.002) * 1.0),
+        "rare 0.01": (0.01, lambda n: (rng.random(n) < 0.01) * 1.0),
+        "0.3 or 0.6": (0.45, lambda n: np.where(rng.random(n) < 0.5, 0.6, 0.3)),
+        "beta 0.05 2": (0.05 / 2.05, lambda n: rng.beta(0.05, 2.0, n)),
+        "beta 2 0.05": (2 / 2.05, lambda n: rng.beta(2.0, 0.05, n)),
+        "eighths": (0.06, lambda n: rng.binomial(8, 0.06, n) / 8),
+    }
+    rows = []
+    for name, (truth, draw) in populations.items():
+        for n in (20, 300, 5000):
+            samples = [draw(n) for _ in range(DRAWS)]
+            for bound, upper in MEANS.items():
+                found = np.array([upper(values, DELTA) for values in samples])
+                rows.append(row(bound, name, n, truth, found))
+    return rows
+
+
+def rejection_row(rule: str, hypothesis: str, n: int, wrong: np.ndarray) -> Row:
+    """How often a true hypothesis, or any of several, was rejected."""
+    found = row(rule, hypothesis, n, 0.0, np.where(wrong, -1.0, 0.0))
+    return {**found, "truth": "", "mean_bound": ""}
+
+
+def family_rows(rng: np.random.Generator) -> list[Row]:
+    """30 candidates judged on the same 500 samples; the risks of all but the first 3 are too large.
+
+    Each candidate is wrong on a sample if a number is below its risk; with probability 0.5 that
+    number is the same for all candidates.
+    """
+    n, level = 500, 0.05
+    risks = np.where(np.arange(30) < 3, 0.01, level + 1e-6)
+    table = np.array([clopper_pearson_p_value(k, n, level) for k in range(n + 1)])
+    wrong: dict[str, list[bool]] = {}
+    for _ in range(DRAWS):
+        own, common = rng.random((n, 30)), rng.random((n, 1))
+        losses = np.where(rng.random((n, 30)) < 0.5, common, own) < risks
+        p_values = table[losses.sum(0)]
+        for rule in (fixed_sequence, bonferroni, holm):
+            wrong.setdefault(rule.__name__, []).append(bool(rule(p_values, DELTA)[3:].any()))
+        each = "every candidate at delta (not valid)"
+        wrong.setdefault(each, []).append(bool((p_values[3:] <= DELTA).any()))
+    name = "30 candidates, 27 with risk 0.05"
+    return [rejection_row(rule, name, n, np.array(found)) for rule, found in wrong.items()]
+
+
 def quantile_rows(rng: np.random.Generator) -> list[Row]:
     alpha = 0.05
     truth = float(stats.lognorm(1).ppf(1 - alpha))
@@ -114,7 +178,13 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     rng = np.random.default_rng(arguments.seed)
-    rows = disagreement_rows(rng) + drop_rows(rng) + quantile_rows(rng)
+    rows = [
+        *disagreement_rows(rng),
+        *drop_rows(rng),
+        *quantile_rows(rng),
+        *mean_rows(rng),
+        *family_rows(rng),
+    ]
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
     with arguments.out.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, fieldnames=list(rows[0]), lineterminator="\n")

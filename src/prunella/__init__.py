@@ -18,8 +18,9 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from prunella import data, networks, testing
-    from prunella.certificate import certify
+    from prunella.certificate import Verification, certify, verify_certificate
     from prunella.core.budgets import Budget, Bytes, Flops, Latency, Params
+    from prunella.core.certificates import Certificate
     from prunella.core.errors import (
         BudgetError,
         ConfigWarning,
@@ -32,9 +33,10 @@ if TYPE_CHECKING:
         PrunellaError,
         SurgeryError,
     )
-    from prunella.core.results import Certificate
+    from prunella.core.results import Robustness
     from prunella.core.types import ChannelGraph, ChannelGroup, ChannelScores, Cost, Member
     from prunella.core.version import __version__
+    from prunella.core.walks import Walk
     from prunella.exporting import ExportCheck, compare_onnx_latency, export
     from prunella.files import (
         PassFile,
@@ -49,9 +51,9 @@ if TYPE_CHECKING:
     from prunella.graph import rule as register_rule
     from prunella.guarantee import AprioriBounds, a_priori
     from prunella.iterative import compose, slice_optimizer
-    from prunella.measure import accuracy, compare_latency, cost
+    from prunella.measure import accuracy, compare_latency, cost, robustness
     from prunella.methods import METHODS, Method, Selection, register_method, score
-    from prunella.pipeline import PruneResult, prune
+    from prunella.pipeline import PruneResult, prune, smallest
     from prunella.planning import make_plan as plan
     from prunella.plans import Plan
     from prunella.retrain import Recipe, fit, reestimate_batchnorm
@@ -87,8 +89,11 @@ __all__ = [
     "PruneResult",
     "PrunellaError",
     "Recipe",
+    "Robustness",
     "Selection",
     "SurgeryError",
+    "Verification",
+    "Walk",
     "__version__",
     "a_priori",
     "accuracy",
@@ -110,14 +115,17 @@ __all__ = [
     "reestimate_batchnorm",
     "register_method",
     "register_rule",
+    "robustness",
     "save",
     "save_optimizer",
     "save_weights",
     "score",
     "sensitivities",
     "slice_optimizer",
+    "smallest",
     "testing",
     "trace",
+    "verify_certificate",
 ]
 
 # Where each name comes from, the same as above: importing torch takes seconds, so nothing that
@@ -127,7 +135,7 @@ _HOMES = {
     "Budget": "prunella.core.budgets:Budget",
     "BudgetError": "prunella.core.errors:BudgetError",
     "Bytes": "prunella.core.budgets:Bytes",
-    "Certificate": "prunella.core.results:Certificate",
+    "Certificate": "prunella.core.certificates:Certificate",
     "ChannelGraph": "prunella.core.types:ChannelGraph",
     "ChannelGroup": "prunella.core.types:ChannelGroup",
     "ChannelScores": "prunella.core.types:ChannelScores",
@@ -151,8 +159,11 @@ _HOMES = {
     "PruneResult": "prunella.pipeline:PruneResult",
     "PrunellaError": "prunella.core.errors:PrunellaError",
     "Recipe": "prunella.retrain:Recipe",
+    "Robustness": "prunella.core.results:Robustness",
     "Selection": "prunella.methods:Selection",
     "SurgeryError": "prunella.core.errors:SurgeryError",
+    "Verification": "prunella.certificate:Verification",
+    "Walk": "prunella.core.walks:Walk",
     "__version__": "prunella.core.version:__version__",
     "a_priori": "prunella.guarantee:a_priori",
     "accuracy": "prunella.measure:accuracy",
@@ -174,14 +185,17 @@ _HOMES = {
     "reestimate_batchnorm": "prunella.retrain:reestimate_batchnorm",
     "register_method": "prunella.methods:register_method",
     "register_rule": "prunella.graph:rule",
+    "robustness": "prunella.measure:robustness",
     "save": "prunella.files:save",
     "save_optimizer": "prunella.files:save_optimizer",
     "save_weights": "prunella.files:save_weights",
     "score": "prunella.methods:score",
     "sensitivities": "prunella.sensitivity:sensitivities",
     "slice_optimizer": "prunella.iterative:slice_optimizer",
+    "smallest": "prunella.pipeline:smallest",
     "testing": "prunella.testing",
     "trace": "prunella.tracing:trace",
+    "verify_certificate": "prunella.certificate:verify_certificate",
 }
 
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from prunella.core.errors import InputError
 from prunella.core.inputs import Inputs, tensors_in
@@ -24,6 +24,7 @@ from prunella.core.modes import full_precision
 from prunella.core.types import ChannelGraph, ChannelGroup
 from prunella.graph import (
     Candidate,
+    Labels,
     MoveWatcher,
     Run,
     candidates,
@@ -31,7 +32,15 @@ from prunella.graph import (
     with_equal_layers,
     with_widths,
 )
-from prunella.ops import Stand, evaluation_copy, standing
+from prunella.ops import (
+    Stand,
+    evaluate,
+    evaluation_copy,
+    inputs_for,
+    paths_of,
+    standing,
+    tensors_of,
+)
 from prunella.surgery import cut, with_own_attention
 
 _NOT_THE_MODELS = (
@@ -105,7 +114,7 @@ def _chosen(
     include: Sequence[Pattern],
     exclude: Sequence[Pattern],
 ) -> ChannelGraph:
-    kinds = {name: type(module) for name, module in model.named_modules()}
+    kinds = {name: type(module) for name, module in paths_of(model)}
     wanted = [_owned(graph, pattern, kinds) for pattern in include]
     reasons = {}
     if include:
@@ -210,14 +219,19 @@ class _Trial:
     def __init__(self, model: nn.Module, inputs: Inputs, run: Run) -> None:
         self.tensors, self.run = run.tensors, run
         # Not the copy that was run: what a run leaves behind, a cache say, has the old shapes.
-        self.model, self.inputs = evaluation_copy(model, inputs, tensors=run.tensors)
-        self.kinds = {name: type(module) for name, module in model.named_modules()}
+        if run.tensors is Stand.META:
+            self.model, self.stand_ins = model, _on_meta(model, run.labels)
+            self.inputs = inputs_for(model, inputs, tensors=run.tensors)
+        else:
+            self.stand_ins = {}
+            self.model, self.inputs = evaluation_copy(model, inputs, tensors=run.tensors)
+        self.kinds = {name: type(module) for name, module in paths_of(model)}
         self.device = next(model.parameters()).device
         self.expected = self._shapes(run.outputs)
 
     def failure(self, graph: ChannelGraph) -> _Failure | None:
         """What went wrong, or None if the outputs have the shapes of the original's."""
-        shaped = any(_is_shaped(group) for group in graph.prunable)
+        shaped = any(_is_shaped(group, self.run) for group in graph.prunable)
         # An odd number: what fits half of an axis may fit nothing else.
         failure = self._failure(graph, lambda size: size * 5 // 8 | 1)
         if failure is None and shaped:
@@ -228,7 +242,7 @@ class _Trial:
         self, graph: ChannelGraph, stay: Callable[[int], int], *, watched: bool = False
     ) -> _Failure | None:
         kept = {g.name: torch.arange(stay(g.size)) for g in graph.prunable}
-        small = cut(self.model, graph, kept)
+        small = self._cut(graph, kept)
         # Where the path depends on values, so do the calls.
         watcher = MoveWatcher(small) if watched and self.tensors is not Stand.REAL else None
         try:
@@ -246,6 +260,13 @@ class _Trial:
             words = f"a size written in the code of {where} fits a cut by chance only"
             return _Failure(module=module, words=words)
         return None
+
+    def _cut(self, graph: ChannelGraph, kept: dict[str, Tensor]) -> nn.Module:
+        if self.tensors is not Stand.META:
+            return cut(self.model, graph, kept)
+        small = cut(self.model, graph, kept, stand_ins=self.stand_ins)
+        evaluate(small)
+        return small
 
     def fails(self, graph: ChannelGraph) -> Callable[[list[str]], bool]:
         """Whether a cut of the named groups alone does not run."""
@@ -269,9 +290,32 @@ class _Trial:
         return shapes
 
 
-def _is_shaped(group: ChannelGroup) -> bool:
-    """Whether views, splits or heads had a say in its units: one cut may fit them by chance."""
-    return bool(group.balance) or any(
+def _on_meta(model: nn.Module, labels: Labels) -> dict[int, Tensor]:
+    """The tensors of the labelled run, by the identity of those they stood for."""
+    known = labels.stored.tensors
+    paths = paths_of(model)
+    return {
+        id(tensor): known[name]
+        for kind in ("_parameters", "_buffers")
+        for name, tensor in tensors_of(paths, kind)
+        if name in known and _is_alike(known[name], tensor)
+    }
+
+
+def _is_alike(stood: Tensor, tensor: Tensor) -> bool:
+    """Whether the run left a tensor in the shape it had; copies are made of what it did not."""
+    return stood.shape == tensor.shape and stood.stride() == tensor.stride()
+
+
+def _is_shaped(group: ChannelGroup, run: Run) -> bool:
+    """Whether views, splits or heads had a say in its units: one cut may fit them by chance.
+
+    Grouped convolutions alone, which tie channels in silence, leave no such number in the code.
+    """
+    if group.balance:
+        return True
+    numbers = bool(run.labels.bindings or run.labels.grids or run.moves.regroup)
+    return numbers and any(
         member.role == "producer" and member.indices.shape[1] > 1 for member in group.members
     )
 
@@ -289,7 +333,7 @@ def _failures_unlogged() -> Iterator[None]:
 
 def _blame(error: Exception, small: nn.Module) -> _Failure:
     """The innermost module with code of its own on the way to the error, and that line."""
-    names = {id(module): name for name, module in small.named_modules()}
+    names = {id(module): name for name, module in paths_of(small)}
     module, line = "", ""
     for frame, number in traceback.walk_tb(error.__traceback__):
         owner = names.get(id(frame.f_locals.get("self")))

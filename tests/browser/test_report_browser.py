@@ -154,7 +154,7 @@ def test_complete_report(browser: Browser, sample: ModuleType, width: int, dark:
 
 
 @pytest.mark.parametrize("width", [DESKTOP, PHONE])
-@pytest.mark.parametrize("name", ["minimal", "sobering", "large", "hostile"])
+@pytest.mark.parametrize("name", ["minimal", "sobering", "large", "hostile", "walk"])
 def test_other_reports(browser: Browser, sample: ModuleType, name: str, width: int) -> None:
     result = browser.open(render(getattr(sample, f"{name}_report")()), width=width, dark=True)
     check(result, width)

@@ -23,6 +23,7 @@ COMMANDS = {
     "train": config.TrainConfig,
     "prune": config.PruneConfig,
     "certify": config.CertifyConfig,
+    "verify": config.VerifyConfig,
     "export": config.ExportConfig,
     "report": None,
     "data": None,

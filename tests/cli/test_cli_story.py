@@ -79,6 +79,15 @@ def test_the_small_network_is_small_and_loads(pruned):
     assert reached == pytest.approx(report["accuracy"]["after_retrain"], abs=0.15)
 
 
+def test_corrupted_images_are_compared_too(pruned):
+    report = json.loads(Path("runs/small/report.json").read_text())
+    # All test samples that the certificate has left.
+    assert report["robustness"]["samples"] == 150
+    words = " ".join(pruned.out.split())
+    assert "images other answers right before right after as they are" in words
+    assert "Measured on 150 samples; no certificate speaks of it." in words
+
+
 def test_the_certificate_is_whole_and_printed(pruned):
     text = Path("runs/small/certificate.json").read_text()
     certificate = library.Certificate.from_json(text)

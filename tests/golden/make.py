@@ -16,7 +16,7 @@ import torch
 from torch import nn
 
 import prunella
-from prunella.core import results
+from prunella.core import certificates
 from prunella.core.results import Accuracies, LayerReport, Report, RunTimes
 from prunella.files import plans
 from prunella.files.models import FORMAT_VERSION
@@ -108,7 +108,7 @@ def present() -> str:
     versions = {
         "format": FORMAT_VERSION,
         "plan": plans.SCHEMA_VERSION,
-        "certificate": results._SCHEMA_VERSION,
+        "certificate": certificates.SCHEMA_VERSION,
         "report": load.SCHEMA_VERSION,
     }
     return "-".join(f"{name}-{version}" for name, version in versions.items())
@@ -131,8 +131,17 @@ def main() -> None:
     with torch.no_grad():
         small.last.bias.add_(0.25)  # as after training
         outputs = small(inputs())
-    held_out = [(torch.sin(inputs() + turn), torch.arange(3)) for turn in range(1, 41)]
-    certificate = prunella.certify(model, small, held_out, used=(plan.samples,))
+    held_out = [(torch.sin(inputs() + turn), torch.arange(3)) for turn in range(1, 51)]
+    certificate = prunella.certify(
+        model,
+        small,
+        held_out,
+        per_class=True,
+        top_k=2,
+        losses={"miss": lambda logits, labels: (logits.argmax(1) != labels).float()},
+        layers=plan,
+        used=(plan.samples,),
+    )
     prunella.save(folder / "pruned.safetensors", small, plan)
     (folder / "certificate.json").write_text(certificate.to_json() + "\n")
     (folder / "report.json").write_text(to_json(report(plan, certificate)))

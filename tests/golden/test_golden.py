@@ -11,7 +11,7 @@ import pytest
 import torch
 
 import prunella
-from prunella.core import jsontext, results
+from prunella.core import certificates, jsontext
 from prunella.core.errors import FileError
 from prunella.files import models, plans
 from prunella.files.models import FORMAT_VERSION, load_plan
@@ -51,7 +51,7 @@ def expected(folder) -> dict:
 def test_every_version_has_a_folder(make):
     assert (HERE / make.present()) in FOLDERS
     newest = {"format": FORMAT_VERSION, "plan": SCHEMA_VERSION, "report": load.SCHEMA_VERSION,
-              "certificate": results._SCHEMA_VERSION}  # fmt: skip
+              "certificate": certificates.SCHEMA_VERSION}  # fmt: skip
     names = [f"-{folder.name}-" for folder in FOLDERS]
     for kind, last in newest.items():
         for version in range(1, last + 1):
@@ -133,7 +133,7 @@ def test_all_older_versions_have_a_step():
     for newest, steps in (
         (FORMAT_VERSION, models._UPGRADES),
         (SCHEMA_VERSION, plans._UPGRADES),
-        (results._SCHEMA_VERSION, results._UPGRADES),
+        (certificates.SCHEMA_VERSION, certificates._UPGRADES),
         (load.SCHEMA_VERSION, load._UPGRADES),
     ):
         assert sorted(steps) == list(range(1, newest))

@@ -66,15 +66,15 @@ def test_all_sizes_fell_as_predicted(model, plan):
 
 
 def test_a_cut_that_is_not_its_mask_fails_with_an_exit_code(model, plan, monkeypatch):
-    right = surgery.complement
+    right = surgery._complement
 
-    def wrong(positions, size):
-        stays = right(positions, size)
+    def wrong(positions, size, known):
+        stays = right(positions, size, known)
         return (stays + 1) % size if size == 512 else stays
 
     calls = iter(range(10**6))  # consistent nonsense everywhere would be another fair cut
     monkeypatch.setattr(
-        surgery, "complement", lambda p, s: wrong(p, s) if next(calls) % 2 else right(p, s)
+        surgery, "_complement", lambda *given: (wrong if next(calls) % 2 else right)(*given)
     )
     with pytest.raises(SurgeryError, match="differs from the masked original by") as caught:
         plan.apply(model)

@@ -9,7 +9,9 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from prunella.core.results import Accuracies, Certificate, LayerReport, Report, RunTimes
+from prunella.core.certificates import Certificate, content_digest
+from prunella.core.certified import ClassBound, LayerBound, LossBound, TopKBound
+from prunella.core.results import Accuracies, LayerReport, Report, RunTimes
 from prunella.core.types import Cost
 
 CERTIFICATE = Certificate(
@@ -25,6 +27,14 @@ CERTIFICATE = Certificate(
     original_digest="0123456789abcdef",
     small_digest="fedcba9876543210",
     assumptions=("The samples are drawn independently.",),
+    samples_needed=90,
+    used_samples=300,
+    classes=(ClassBound(index=3, n=20, disagreement=0.05, disagreement_upper=0.25),),
+    top_k=TopKBound(
+        k=5, accuracy_drop=None, accuracy_drop_upper=None, missed=0.01, missed_upper=0.02
+    ),
+    losses=(LossBound(name="cost", mean=0.1, mean_upper=0.2, increase=-0.1, increase_upper=0.0),),
+    layers=(LayerBound(name="fc", error_bound=float("inf"), samples_needed=90),),
 )
 REPORT = Report(
     title="net on images",
@@ -169,3 +179,12 @@ def _any_value(random: random.Random) -> Any:
     if kind == 4:
         return random.choice((None, True, False, float("nan"), float("inf"), float("-inf")))
     return random.choice(([], {}, [0, 1, 1, 10**12, 10**6], [[[[1]]]], {"tensor": {}}))
+
+
+def with_digest(text: str) -> str:
+    """The text of a certificate with the digest that its content has, as malice would give it."""
+    try:
+        data = json.loads(text)
+        return json.dumps({**data, "digest": content_digest(data)})
+    except (ValueError, TypeError, RecursionError):
+        return text

@@ -21,9 +21,9 @@ from torch import nn
 
 import prunella
 from prunella.cli.config import PruneConfig, resolve
+from prunella.core.certificates import Certificate
 from prunella.core.errors import FileError, InputError
 from prunella.core.jsontext import MOST_TEXT
-from prunella.core.results import Certificate
 from prunella.core.samples import SampleIds
 from prunella.data.cifar import decode_cifar10, read_cifar10
 from prunella.data.folders import read_image_folder

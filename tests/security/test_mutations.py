@@ -16,7 +16,7 @@ import torch
 
 import prunella
 from prunella.cli.config import CertifyConfig, PruneConfig, TrainConfig, resolve, to_yaml
-from prunella.core.results import Certificate
+from prunella.core.certificates import Certificate
 from prunella.files.plans import plan_from_json, plan_to_json
 from prunella.plans import Plan
 from prunella.report import from_json, render, to_json
@@ -130,7 +130,7 @@ def test_mutated_certificates(mutate, watch, memory):
     generator = random.Random(1)
     with memory(EXTRA):
         for _ in range(2_000):
-            changed = mutate.mutated_json(text, generator)
+            changed = mutate.with_digest(mutate.mutated_json(text, generator))
             found = watch(lambda changed=changed: Certificate.from_json(changed), changed)
             if found is not None:
                 assert found.statement

@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 from torch import nn
 
 from prunella.certificate import bounds_from_outcomes, certify
+from prunella.certificate.losses import loss_bound
+from prunella.certificate.outcomes import class_bounds
 
 DRAWS = 1000
 
@@ -130,3 +132,67 @@ def test_certify_gives_the_bounds_of_its_outcomes(world: World) -> None:
     assert certificate.disagreement_upper == bounds.disagreement_upper
     assert certificate.accuracy_drop_upper == bounds.accuracy_drop_upper
     assert certificate.logit_error_bound == pytest.approx(bounds.logit_error_bound, rel=1e-5)
+
+
+@pytest.mark.parametrize("n", [60, 600])
+def test_the_bounds_of_all_classes_hold_together(world: World, n: int) -> None:
+    """With few samples which classes are named changes from draw to draw."""
+    delta = 0.1
+    truth = [float(np.mean(world.top_small[world.top == c] != c)) for c in range(4)]
+    rng = np.random.default_rng(n)
+    wrong, alone, named = [], [], set()
+    for _ in range(DRAWS):
+        at = rng.integers(len(world.labels), size=n)
+        found = class_bounds(world.top[at], world.top_small[at], delta)
+        wrong.append(any(bound.disagreement_upper < truth[bound.index] for bound in found))
+        named.add(len(found))
+        # each at the whole of delta, as if the others were not there
+        single = class_bounds(world.top[at], world.top_small[at], 4 * delta)
+        alone.append(any(bound.disagreement_upper < truth[bound.index] for bound in single))
+    assert not wrong_too_often(np.array(wrong), delta)
+    if n == 600:
+        assert named == {4}
+        assert wrong_too_often(np.array(alone), delta)
+
+
+@pytest.mark.parametrize("n", [50, 500])
+def test_bounds_of_a_loss_hold_in_an_order_that_does_not_depend_on_it(world: World, n: int) -> None:
+    delta = 0.1
+    before = (world.top != world.labels) * 0.7 + 0.2 * (world.top == 0)
+    after = (world.top_small != world.labels) * 0.7 + 0.2 * (world.top_small == 0)
+    rng = np.random.default_rng(n)
+    wrong, sorted_wrong = [], []
+    for _ in range(DRAWS):
+        at = rng.integers(len(world.labels), size=n)
+        found = loss_bound("cost", before[at], after[at], delta)
+        wrong.append(
+            (
+                found.mean_upper < after.mean(),
+                found.increase_upper < (after - before).mean(),
+            )
+        )
+        at = at[np.argsort(after[at], kind="stable")]
+        sorted_wrong.append(loss_bound("cost", before[at], after[at], delta).mean_upper)
+    for each in np.array(wrong).T:
+        assert not wrong_too_often(each, delta)
+    # the order matters: a loader sorted by the loss itself would break the bound
+    assert wrong_too_often(np.array(sorted_wrong) < after.mean(), delta)
+
+
+def test_a_loader_sorted_by_the_loss_does_not_break_the_certificate(world: World) -> None:
+    """Samples are taken in the order of their fingerprints, whatever the loader does."""
+
+    def miss(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        return (logits.argmax(1) != labels).double()
+
+    rng = np.random.default_rng(8)
+    truth = float(np.mean(world.top_small != world.labels))
+    found = []
+    for _ in range(300):
+        at = rng.choice(len(world.labels), size=200, replace=False)
+        at = at[np.argsort(world.top_small[at] != world.labels[at], kind="stable")]
+        loader = [(world.inputs[at], torch.as_tensor(world.labels[at]))]
+        certificate = certify(world.original, world.small, loader, delta=0.1, losses={"miss": miss})
+        found.append(certificate.losses[0].mean_upper)
+    assert not wrong_too_often(np.array(found) < truth, 0.1)
+    assert np.mean(found) < 1.5 * truth

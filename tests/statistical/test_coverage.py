@@ -15,12 +15,18 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from prunella.bounds import (
+    betting_p_value,
     betting_upper,
     clopper_pearson_difference_upper,
     clopper_pearson_lower,
+    clopper_pearson_p_value,
     clopper_pearson_upper,
     conformal_rank,
+    empirical_bernstein_upper,
+    hoeffding_bentkus_p_value,
+    hoeffding_bentkus_upper,
     hoeffding_upper,
+    paired_difference_p_value,
     paired_difference_upper,
     tolerance_limit,
 )
@@ -152,6 +158,55 @@ def test_betting(n: int, delta: float, name: str) -> None:
     assert not wrong_too_often(bounds < population.mean, delta)
 
 
+@pytest.mark.parametrize("n", [20, 300, 5000])
+@pytest.mark.parametrize("name", POPULATIONS)
+def test_bounds_from_the_mean_and_the_variance(name: str, n: int) -> None:
+    population = POPULATIONS[name]
+    samples = population.draw(np.random.default_rng(n), (1000, n))
+    means, where = np.unique(samples.mean(axis=1), return_inverse=True)
+    for delta in DELTAS:
+        mixed = np.array([hoeffding_bentkus_upper(mean, n, delta, 0.0, 1.0) for mean in means])
+        assert not wrong_too_often(mixed[where] < population.mean, delta)
+        spread = np.array([empirical_bernstein_upper(values, delta, 0, 1) for values in samples])
+        assert not wrong_too_often(spread < population.mean, delta)
+
+
+@pytest.mark.parametrize("n", [20, 300, 5000])
+@pytest.mark.parametrize("name", POPULATIONS)
+def test_p_values_of_a_mean(name: str, n: int) -> None:
+    """At the true mean itself, the hardest level: there no bisection is needed, so many draws."""
+    population = POPULATIONS[name]
+    samples = population.draw(np.random.default_rng(n + 1), (1000, n))
+    means, where = np.unique(samples.mean(axis=1), return_inverse=True)
+    mixed = np.array([hoeffding_bentkus_p_value(mean, n, population.mean) for mean in means])
+    bets = np.array([betting_p_value(values, population.mean) for values in samples])
+    for delta in (0.01, 0.1, 0.4):
+        assert not wrong_too_often(mixed[where] <= delta, delta)
+        assert not wrong_too_often(bets <= delta, delta)
+
+
+@pytest.mark.parametrize("n", [20, 200, 5000])
+@pytest.mark.parametrize("p", [0.002, 0.02, 0.5, 0.98])
+def test_p_values_of_a_probability(p: float, n: int) -> None:
+    found = binomial_bounds(lambda k, n, _: clopper_pearson_p_value(k, n, p), p, n, 0.5)
+    for delta in (0.01, 0.1, 0.4):
+        assert not wrong_too_often(found <= delta, delta)
+
+
+@pytest.mark.parametrize(
+    ("up", "down", "n"),
+    [(up, down, n) for up, down in PAIRS for n in (20, 300)]
+    + [(0.25, 0.25, 200), (0.4, 0.3, 100), (0.0, 1.0, 20), (0.0115, 0.0085, 5000)],
+)
+def test_p_values_of_a_paired_difference(up: float, down: float, n: int) -> None:
+    level = max(up - down - 1e-12, -1.0)  # the hypothesis is a mean above the level
+    found = paired_bounds(
+        lambda a, b, n, _: paired_difference_p_value(a, b, n, level), up, down, n, 0.5
+    )
+    for delta in (0.01, 0.1, 0.4):
+        assert not wrong_too_often(found <= delta, delta)
+
+
 @pytest.mark.parametrize(
     ("n", "alpha", "name"),
     [(n, a, name) for n, a in ((20, 0.3), (100, 0.05), (700, 0.05)) for name in POPULATIONS]
@@ -189,6 +244,31 @@ def test_bounds_are_tight_enough_to_be_useful() -> None:
     assert binomial_bounds(clopper_pearson_upper, 0.02, n, delta).mean() <= 1.5 * 0.02
     assert paired_bounds(paired_difference_upper, 0.04, 0.02, n, delta).mean() <= 1.8 * 0.02
     assert binomial_bounds(clopper_pearson_upper, 0.01, 5000, delta).mean() <= 0.0145
+    assert clopper_pearson_upper(50, 5000, delta) <= 0.0145
+
+
+def test_order_of_the_bounds_of_a_mean() -> None:
+    """Rare losses: each bound that knows more is narrower; the exact one knows that they are 0, 1.
+
+    Betting is behind Hoeffding and Bentkus there, and ahead of it where losses vary little.
+    """
+    rare = (np.random.default_rng(0).random((100, 5000)) < 0.01) * 1.0
+    little = POPULATIONS["two-point"].draw(np.random.default_rng(1), (100, 300))
+    widths = {}
+    for name, samples in (("rare", rare), ("little", little)):
+        n = samples.shape[1]
+        widths[name] = [
+            np.mean([hoeffding_bentkus_upper(v.mean(), n, 0.01, 0, 1) for v in samples]),
+            np.mean([betting_upper(v, 0.01, 0, 1) for v in samples]),
+            np.mean([empirical_bernstein_upper(v, 0.01, 0, 1) for v in samples]),
+            np.mean([hoeffding_upper(v.mean(), n, 0.01, 0, 1) for v in samples]),
+        ]
+    mixed, betting, spread, plain = widths["rare"]
+    assert binomial_bounds(clopper_pearson_upper, 0.01, 5000, 0.01).mean() < mixed
+    assert mixed < betting < spread < plain
+    mixed, betting, spread, plain = widths["little"]
+    assert betting < spread < plain
+    assert betting < mixed < plain
 
 
 def test_paired_bound_is_three_times_as_sharp_as_hoeffding() -> None:
@@ -270,6 +350,16 @@ def test_check_finds_the_plain_sample_quantile_and_half_a_hoeffding() -> None:
     coin = POPULATIONS["two per cent"].draw(np.random.default_rng(1), (1000, 300)).mean(axis=1)
     bounds = np.array([hoeffding_upper(mean, 300, 0.1, 0.0, 1.0) for mean in coin])
     assert wrong_too_often(coin + (bounds - coin) / 8 < 0.02, 0.1)
+
+
+def test_check_finds_bentkus_without_its_factor_and_a_betting_p_value_too_small() -> None:
+    counts = np.random.default_rng(3).binomial(40, 0.02, size=20_000)
+    # a factor e less, and the sum rounded down: values between 0 and 1 then count for nothing
+    table = stats.binom.cdf(np.arange(41) - 1, 40, 0.02)
+    assert wrong_too_often(table[counts] <= 0.1, 0.1)
+    coins = (np.random.default_rng(4).random((1000, 300)) < 0.5) * 1.0
+    bets = np.array([betting_p_value(values, 0.5) for values in coins])
+    assert wrong_too_often(bets**2 <= 0.01, 0.01)
 
 
 def test_check_finds_bets_on_a_sorted_sample() -> None:

@@ -10,7 +10,9 @@ Assumption: the trials are independent and have the same probability.
 
 from __future__ import annotations
 
-from scipy.special import betaincinv
+import math
+
+from scipy.special import betainccinv, betaincinv
 
 from prunella.bounds.checks import check_count, check_probability
 
@@ -36,7 +38,8 @@ def clopper_pearson_upper(successes: int, n: int, delta: float) -> float:
     delta = check_probability("delta", delta)
     if successes == n:  # the beta distribution degenerates; any probability explains the data
         return 1.0
-    return float(betaincinv(successes + 1, n - successes, 1 - delta))
+    upper = float(betainccinv(successes + 1, n - successes, delta))
+    return 1.0 if math.isnan(upper) else upper  # the inverse fails for some delta below 1e-100
 
 
 def clopper_pearson_lower(successes: int, n: int, delta: float) -> float:

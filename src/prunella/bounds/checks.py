@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import operator
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from prunella.core.errors import InputError
+from prunella.core.words import shown
 
 
 def check_probability(name: str, value: float) -> float:
@@ -46,5 +48,37 @@ def check_values(values: ArrayLike) -> NDArray[np.float64]:
         raise InputError(
             f"values holds {int(np.isnan(array).sum())} NaN among {array.size}; expected numbers. "
             "Find out where they come from; leaving them out would make the bound invalid."
+        )
+    return array
+
+
+def check_range(low: float, high: float) -> None:
+    """Raise InputError unless low < high, both finite."""
+    if not (math.isfinite(low) and math.isfinite(high) and low < high):
+        raise InputError(
+            f"the range is [{low!r}, {high!r}]; expected two finite numbers, low less than high, "
+            "between which every value must lie."
+        )
+
+
+def check_bounded(values: ArrayLike, low: float, high: float) -> NDArray[np.float64]:
+    """Return values as a float64 array (n,), or raise InputError unless all lie in [low, high]."""
+    check_range(low, high)
+    array = check_values(values)
+    if array.min() < low or array.max() > high:
+        raise InputError(
+            f"values run from {array.min():g} to {array.max():g}, outside of [{low:g}, {high:g}]; "
+            "the bound needs a range that holds every possible value."
+        )
+    return array
+
+
+def check_p_values(p_values: ArrayLike) -> NDArray[np.float64]:
+    """Return p-values as a float64 array (m,), or raise InputError unless all lie in [0, 1]."""
+    array = np.asarray(p_values, dtype=np.float64)
+    if array.ndim != 1 or not ((array >= 0) & (array <= 1)).all():
+        raise InputError(
+            f"p_values is {shown(p_values)}; expected one number from 0 to 1 for each hypothesis, "
+            "shape (m,)."
         )
     return array

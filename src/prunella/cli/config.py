@@ -8,11 +8,21 @@ from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    ValidationError,
+)
+from pydantic_core import PydanticCustomError
 
 from prunella.cli.yamltext import read_yaml
 from prunella.core.budgets import Budget, Bytes, Flops, Latency, Params
 from prunella.core.errors import InputError
+from prunella.core.levels import level
+from prunella.core.walks import Risk
 from prunella.core.words import one_line, shown
 from prunella.files.atomic import read_text
 from prunella.retrain import Recipe
@@ -23,6 +33,26 @@ _MOST_PROBLEMS = 6  # in one message
 Count = Annotated[int, Field(ge=1)]
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
 Probability = Annotated[float, Field(gt=0, lt=1)]
+
+
+def _level(value: object) -> object:
+    if value is None:
+        return None
+    try:
+        # As text, because a bare 0.5 in a file means half a per cent as often as on a command line.
+        return level("it", f"{value}")
+    except InputError:
+        raise PydanticCustomError(
+            "level", "should be a share with its sign, such as 0.5%, or a small one, such as 0.005"
+        ) from None
+
+
+def _percent(share: float | None) -> str | None:
+    return None if share is None else f"{100 * share:.12g}%"
+
+
+Level = Annotated[float | None, BeforeValidator(_level), PlainSerializer(_percent)]
+_UNITS: dict[str, type[Budget]] = {"params": Params, "flops": Flops, "bytes": Bytes}
 
 
 class ModelConfig(BaseModel):
@@ -58,7 +88,9 @@ class TrainConfig(ModelConfig, DataConfig):
 class PruneConfig(ModelConfig, DataConfig):
     """Everything `prunella prune` needs."""
 
-    alternatives: ClassVar[tuple[str, ...]] = ("params", "flops", "bytes", "latency")
+    alternatives: ClassVar[tuple[str, ...]] = (
+        "params", "flops", "bytes", "latency", "max_drop", "max_disagreement",
+    )  # fmt: skip
 
     weights: Path = Field(description="weights of the trained network")
     params: Probability | None = Field(None, description="0.4 keeps at most 40 % of the parameters")
@@ -70,6 +102,16 @@ class PruneConfig(ModelConfig, DataConfig):
         None, description="0.6 runs in at most 60 % of the time, measured on this device"
     )
     latency_batch: Count = Field(1, description="samples run at once while that is measured")
+    max_drop: Level = Field(None, description="0.5%: the smallest network that loses no more")
+    max_disagreement: Level = Field(
+        None, description="2%: the smallest network that answers no more samples differently"
+    )
+    smallest_in: Literal["params", "flops", "bytes"] = Field(
+        "params", description="what that network has least of"
+    )
+    selection_samples: int = Field(
+        5_000, ge=0, description="training samples that guess where its search begins"
+    )
     include: tuple[str, ...] = Field((), description="prune channels of these modules only")
     exclude: tuple[str, ...] = Field((), description="modules whose channels all stay")
     equal_layers: bool = Field(False, description="layers alike keep equal numbers of channels")
@@ -82,9 +124,35 @@ class PruneConfig(ModelConfig, DataConfig):
     batch_size: Count = 64
     recipe: Recipe = Recipe(epochs=5, learning_rate=0.01)
     latency_batches: tuple[Count, ...] = (1, 64)
+    robustness_samples: int = Field(
+        500, ge=0, description="test images that are compared with corruptions, too"
+    )
     alpha: Probability = Field(0.05, description="share of samples that may exceed the bound")
     delta: Probability = Field(0.01, description="probability that a bound is wrong")
     seed: Seed = 0
+
+    @classmethod
+    def other_defaults(cls, given: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Defaults that depend on what is given: in a search each candidate costs them anew."""
+        searching = any(given.get(name) is not None for name in ("max_drop", "max_disagreement"))
+        none = Recipe(epochs=0, learning_rate=0.01)
+        return {"recipe": none, "retraining_samples": 2_000} if searching else {}
+
+    @property
+    def tolerance(self) -> tuple[Risk, float] | None:
+        """The tolerated risk and its level, where the smallest network is asked for.
+
+        Raises:
+            InputError: see `budget`.
+        """
+        name, value = self._asked()
+        risks: dict[str, Risk] = {"max_drop": "accuracy_drop", "max_disagreement": "disagreement"}
+        return (risks[name], value) if name in risks else None
+
+    @property
+    def unit(self) -> type[Budget]:
+        """What the smallest network has least of."""
+        return _UNITS[self.smallest_in]
 
     @property
     def budget(self) -> Budget | Latency:
@@ -93,21 +161,26 @@ class PruneConfig(ModelConfig, DataConfig):
         Raises:
             InputError: none, or several.
         """
+        name, value = self._asked()
+        if name == "latency":
+            return Latency(value, batch=self.latency_batch)
+        return _UNITS[name](value)
+
+    def _asked(self) -> tuple[str, float]:
+        """The one alternative that was given, by its name."""
         given = {name: getattr(self, name) for name in self.alternatives}
         chosen = [name for name, fraction in given.items() if fraction is not None]
         if len(chosen) > 1:
-            words = " and ".join(f"--{name} {given[name]:g}" for name in chosen)
+            words = " and ".join(f"--{name.replace('_', '-')} {given[name]:g}" for name in chosen)
             raise InputError(f"got {len(chosen)} budgets, {words}; give one of them.")
         if not chosen:
             raise InputError(
                 "got no budget; give --params 0.4 to keep at most 40 % of the parameters, --flops "
-                "0.5 to keep at most half of the multiply-adds, or --bytes or --latency."
+                "0.5 to keep at most half of the multiply-adds, or --bytes or --latency; or "
+                "--max-drop 0.5% for the smallest network that loses no more accuracy."
             )
         (name,) = chosen
-        if name == "latency":
-            return Latency(given[name], batch=self.latency_batch)
-        kinds: dict[str, type[Budget]] = {"params": Params, "flops": Flops, "bytes": Bytes}
-        return kinds[name](given[name])
+        return name, given[name]
 
 
 class CertifyConfig(ModelConfig, DataConfig):
@@ -119,7 +192,20 @@ class CertifyConfig(ModelConfig, DataConfig):
     batch_size: Count = 250
     alpha: Probability = Field(0.05, description="share of samples that may exceed the bound")
     delta: Probability = Field(0.01, description="probability that a bound is wrong")
+    per_class: bool = Field(False, description="bound the disagreement of each class, too")
+    per_layer: bool = Field(False, description="bound the error of each layer, too")
+    top_k: Count | None = Field(None, description="bound the drop of top-k accuracy, too")
     seed: Seed = 0
+
+
+class VerifyConfig(ModelConfig, DataConfig):
+    """Everything `prunella verify` needs besides the certificate."""
+
+    weights: Path = Field(description="weights of the original network")
+    pruned: Path = Field(description="the small network, pruned.safetensors of a run")
+    certification_samples: Count | None = Field(None, description="as many as were drawn")
+    batch_size: Count = 250
+    seed: Seed = Field(0, description="that of the certificate, which chooses the samples")
 
 
 class ExportConfig(ModelConfig, DataConfig):
@@ -150,9 +236,13 @@ def resolve(kind: type[C], file: Path | None, options: Mapping[str, Any]) -> C:
     alternatives = getattr(kind, "alternatives", ())
     if any(name in given for name in alternatives):
         data = {name: value for name, value in data.items() if name not in alternatives}
+    other = kind.other_defaults({**data, **given}) if issubclass(kind, PruneConfig) else {}
     for name, field in kind.model_fields.items():
-        if isinstance(field.default, BaseModel) and isinstance(data.get(name, {}), Mapping):
-            data[name] = {**field.default.model_dump(), **data.get(name, {})}
+        default = other.get(name, field.default)
+        if isinstance(default, BaseModel) and isinstance(data.get(name, {}), Mapping):
+            data[name] = {**default.model_dump(), **data.get(name, {})}
+        elif name in other:
+            data.setdefault(name, default)
     for name, value in given.items():
         outer, _, inner = name.partition(".")
         if not inner:

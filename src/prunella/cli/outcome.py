@@ -23,10 +23,14 @@ def write_outcome(
 ) -> dict[Path, str]:
     """Write the small network, its certificate and the report; returns what each file holds.
 
+    Where no candidate of a search has passed there is no small network, and only the report.
     report.html is written last: a directory that holds it is whole.
     """
     files = dict(_FILES)
-    save(directory / "pruned.safetensors", result.model, result.plan)
+    if result.walk is not None and result.walk.chosen is None:
+        del files["pruned.safetensors"]
+    else:
+        save(directory / "pruned.safetensors", result.model, result.plan)
     if result.certificate is None:
         del files["certificate.json"]
     else:
@@ -43,3 +47,8 @@ def outcome_files(directory: Path) -> dict[Path, str]:
     if not (directory / "report.html").exists():
         return {}
     return {directory / name: what for name, what in _FILES.items() if (directory / name).exists()}
+
+
+def has_network(directory: Path) -> bool:
+    """Whether a finished run has made a small network; a search may end without one."""
+    return (directory / "pruned.safetensors").exists()

@@ -27,12 +27,14 @@ class Parts:
         retraining: Training samples to retrain on; may include those of calibration.
         certification: Test samples, used for nothing but the certificate.
         evaluation: Test samples for the accuracy at each stage.
+        selection: Training samples used for nothing else; may be empty.
     """
 
     calibration: AnySet
     retraining: AnySet
     certification: AnySet
     evaluation: AnySet
+    selection: AnySet
 
 
 def read_split(config: DataConfig, split: Split, progress: Progress) -> AnySet:
@@ -108,10 +110,14 @@ def divide(
     calibration: int,
     retraining: int,
     certification: int,
+    selection: int = 0,
     seed: int,
     progress: Progress,
 ) -> Parts:
-    """Divide the samples of a data set for a run of `prune`; every draw depends on the seed."""
+    """Divide the samples of a data set for a run of `prune`; every draw depends on the seed.
+
+    Those for selection are what the other purposes leave of the training samples.
+    """
     train = read_split(config, "train", progress)
     held_out, rest = certification_part(config, certification, seed=seed, progress=progress)
     _require("calibration", calibration, len(train), f"{len(train):,} training samples")
@@ -121,6 +127,7 @@ def divide(
         retraining=train.subset(order[:retraining]),
         certification=held_out,
         evaluation=rest,
+        selection=train.subset(order[max(calibration, retraining) :][:selection]),
     )
 
 

@@ -10,9 +10,12 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from prunella.certificate import Verification
 from prunella.core.budgets import Latency
-from prunella.core.results import Accuracies, Certificate, RunTimes
+from prunella.core.certificates import Certificate
+from prunella.core.results import Accuracies, Robustness, RunTimes
 from prunella.core.types import ChannelGraph, Cost
+from prunella.core.walks import Walk
 from prunella.exporting import ExportCheck
 from prunella.pipeline import PruneResult
 from prunella.plans import Plan
@@ -100,6 +103,8 @@ class Speaker:
         self.say("")
         self.summary(result.cost, result.accuracy, result.latency, result.plan)
         self.stages(result.accuracy)
+        self.robustness(result.robustness)
+        self.walk(result.walk)
         self.certificate(result.certificate)
 
     def summary(
@@ -203,11 +208,70 @@ class Speaker:
         self.console.print()
         self.tables.print(table)
 
+    def robustness(self, found: Robustness | None) -> None:
+        """Both networks on corrupted images."""
+        if found is None or self.quiet:
+            return
+        table = Table(box=None, padding=(0, 1), header_style="bold")
+        table.add_column("images", min_width=_LABEL)
+        for title in ("other answers", "right before", "right after"):
+            table.add_column(title, justify="right", no_wrap=True)
+        for row in found.rows:
+            shares = (row.disagreement, row.original, row.small)
+            table.add_row(
+                row.name, *("" if share is None else f"{100 * share:.1f} %" for share in shares)
+            )
+        self.console.print()
+        self.tables.print(table)
+        self.note(f"Measured on {found.samples:,} samples; no certificate speaks of it.")
+
+    def walk(self, walk: Walk | None) -> None:
+        """What a search for the smallest network asked for and found."""
+        if walk is None or self.quiet:
+            return
+        table = Table(box=None, padding=(0, 1), show_header=False)
+        table.add_column(min_width=_LABEL)
+        table.add_column(overflow="fold")
+        step = walk.chosen_step
+        table.add_row("claim", walk.claim)
+        table.add_row("confidence", f"{100 * (1 - walk.delta):g} %, from {walk.samples:,} samples")
+        table.add_row("candidates tested", f"{len(walk.steps)} of {len(walk.shares)}")
+        if step is None:
+            table.add_row("smallest that passed", "none; the original stays")
+        else:
+            kept = f"at most {100 * step.share:g} % of the {walk.unit}"
+            table.add_row("smallest that passed", kept)
+            table.add_row("observed", f"{100 * step.observed:.2f} {walk.sign}")
+        last = walk.steps[-1]
+        if not last.passed:
+            why = f"{100 * last.observed:.2f} {walk.sign} observed, at most"
+            bound = f"{100 * last.upper:.2f} for new samples"
+            table.add_row("the last that failed", f"{100 * last.share:g} %: {why} {bound}")
+        self.console.print("\n[bold]Search[/]")
+        self.tables.print(table)
+
     def certificate(self, certificate: Certificate | None) -> None:
         """The certificate in plain words."""
         if certificate is not None and not self.quiet:
             self.console.print("\n[bold]Certificate[/]")
             self.console.print(certificate.statement, markup=False)
+
+    def verification(self, result: Verification) -> None:
+        """What was compared; differences are printed even under quiet."""
+        if not result.matches:
+            number = len(result.differences)
+            self.console.print(
+                f"The certificate does not hold as it stands: {number} "
+                f"{'entries differ' if number > 1 else 'entry differs'}."
+            )
+            for difference in result.differences:
+                self.console.print(f"  {difference}", markup=False, soft_wrap=True)
+            return
+        self.say("The certificate is what was found. Computed again and compared:")
+        for name in result.verified:
+            self.say(f"  {name}")
+        if "digest" not in result.verified:
+            self.say("It has no digest, as its version had none.")
 
 
 def _before_and_after() -> Table:

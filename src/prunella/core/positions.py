@@ -16,7 +16,10 @@ def removed_positions(
     graph: ChannelGraph,
     kept: Mapping[str, Tensor],  # group name -> (kept,) int64
 ) -> dict[str, dict[int, Tensor]]:
-    """For each tensor and axis that gets shorter, the positions that go."""
+    """For each tensor and axis that gets shorter, the positions that go.
+
+    Where the same positions go, as in all tensors of a batch norm, it is one and the same tensor.
+    """
     # NumPy: there are thousands of small tables, and a call of torch costs several of its.
     parts: dict[str, dict[int, list[np.ndarray]]] = defaultdict(lambda: defaultdict(list))
     for group in graph.prunable:
@@ -24,10 +27,34 @@ def removed_positions(
         for member in group.members if len(gone) else ():
             positions = member.indices.numpy().take(gone, axis=0).reshape(-1)
             parts[member.tensor][member.axis].append(positions)
+    shared: dict[bytes, Tensor] = {}
+
+    def joined(found: list[np.ndarray]) -> Tensor:
+        positions = found[0] if len(found) == 1 else np.concatenate(found)
+        written = positions.tobytes()
+        known = shared.get(written)
+        return shared.setdefault(written, torch.from_numpy(positions)) if known is None else known
+
     return {
-        name: {axis: torch.from_numpy(np.concatenate(all_)) for axis, all_ in axes.items()}
-        for name, axes in parts.items()
+        name: {axis: joined(found) for axis, found in axes.items()} for name, axes in parts.items()
     }
+
+
+def shapes_left(
+    graph: ChannelGraph,
+    kept: Mapping[str, Tensor],  # group name -> (kept,) int64
+    shapes: Mapping[str, tuple[int, ...]],
+) -> dict[str, tuple[int, ...]]:
+    """The shapes of the tensors that get shorter, with fewer steps than from the positions."""
+    left: dict[str, list[int]] = {}
+    for group in graph.prunable:
+        gone = group.size - len(kept[group.name])
+        for member in group.members if gone else ():
+            shape = left.get(member.tensor)
+            if shape is None:
+                shape = left[member.tensor] = list(shapes[member.tensor])
+            shape[member.axis] -= gone * member.indices.shape[1]
+    return {name: tuple(shape) for name, shape in left.items()}
 
 
 def complement(positions: Tensor, size: int) -> Tensor:

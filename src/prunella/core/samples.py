@@ -17,6 +17,22 @@ from prunella.core.words import shown
 _BYTES = 8  # 64 bits: among a million samples a chance collision has probability 3e-8
 
 
+def fingerprints(
+    inputs: Tensor,  # (N, ...)
+    *others: Tensor,  # (N, ...) each
+) -> list[int]:  # (N,)
+    """64-bit BLAKE2b digest of each sample (first axis): shapes, types and bytes of all tensors."""
+    digests = [hashlib.blake2b(digest_size=_BYTES) for _ in inputs]
+    for tensor in (inputs, *others):
+        rows = tensor.detach().cpu().contiguous()
+        prefix = f"{rows.dtype}{tuple(rows.shape[1:])}".encode()
+        for digest, row in zip(digests, rows, strict=True):
+            digest.update(prefix)
+            # Seen as bytes, because NumPy has no bfloat16.
+            digest.update(row.reshape(-1).view(torch.uint8).numpy().tobytes())
+    return [int.from_bytes(digest.digest(), "little") for digest in digests]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SampleIds:
     """The set of samples that some step has seen.
@@ -40,15 +56,7 @@ class SampleIds:
         *others: Tensor,  # (N, ...) each
     ) -> SampleIds:
         """Fingerprint each sample (first axis) by shapes, types and bytes of all its tensors."""
-        digests = [hashlib.blake2b(digest_size=_BYTES) for _ in inputs]
-        for tensor in (inputs, *others):
-            rows = tensor.detach().cpu().contiguous()
-            prefix = f"{rows.dtype}{tuple(rows.shape[1:])}".encode()
-            for digest, row in zip(digests, rows, strict=True):
-                digest.update(prefix)
-                # Seen as bytes, because NumPy has no bfloat16.
-                digest.update(row.reshape(-1).view(torch.uint8).numpy().tobytes())
-        hashes = [int.from_bytes(digest.digest(), "little") for digest in digests]
+        hashes = fingerprints(inputs, *others)
         return SampleIds(hashes=frozenset(hashes), count=len(hashes))
 
     @staticmethod

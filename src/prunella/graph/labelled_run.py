@@ -34,6 +34,7 @@ from prunella.ops import (
     StoredTensors,
     Tensors,
     evaluation_copy,
+    paths_of,
     result_on_meta,
     standing,
     without_values,
@@ -120,15 +121,16 @@ def _labelled_run(
     """Run a copy of the model on labels."""
     copied, moved = evaluation_copy(model, inputs, tensors=tensors)
     labels = Labels(StoredTensors(copied), through_norms=through_norms)
-    _leave_recurrent(labels, copied)
+    paths = paths_of(copied)
+    _leave_recurrent(labels, paths)
     precision = full_precision(next(model.parameters()).device)
     on_meta = tensors is Stand.META
-    names = {id(module): name for name, module in copied.named_modules()}
+    names = {id(module): path for path, module in paths}
     with torch.no_grad(), attention_in_parts(), precision:
         try:
             # Not around the rules, whose labels are real: the mode enters fakes for each call.
             around = standing(tensors, quick=False) if on_meta else nullcontext()
-            mode = _LabelMode(labels, tensors, names, Moves(copied))
+            mode = _LabelMode(labels, tensors, names, Moves(paths))
             with around, mode:
                 outputs = copied(*moved.args, **moved.kwargs)
         except NEEDS_VALUES:
@@ -141,9 +143,9 @@ def _labelled_run(
     return Run(tensors=tensors, outputs=outputs, labels=labels, moves=mode.moves)
 
 
-def _leave_recurrent(labels: Labels, model: nn.Module) -> None:
+def _leave_recurrent(labels: Labels, paths: list[tuple[str, nn.Module]]) -> None:
     """A hidden state is read at every step, by weights that torch keeps in one flat piece."""
-    for path, module in model.named_modules():
+    for path, module in paths:
         if isinstance(module, (nn.RNNBase, nn.RNNCellBase)):
             reason = f"recurrent layers are left whole ({path or type(module).__name__})"
             for parameter in module.parameters():
@@ -244,7 +246,7 @@ def _known(func: Any) -> tuple[str, bool]:
 
 def _stored_tensors(labels: Labels, model: nn.Module) -> tuple[StoredTensor, ...]:
     saved = set(model.state_dict())
-    parameters = {name for name, _ in model.named_parameters()}
+    parameters = labels.stored.parameters
     return tuple(
         StoredTensor(
             name=name,

@@ -23,7 +23,7 @@ from prunella.core.types import ChannelGraph
 from prunella.graph.call import Call
 from prunella.graph.labels import Labels
 from prunella.graph.layout import compact
-from prunella.ops import CallWatcher
+from prunella.ops import CallWatcher, paths_of
 
 # One call of `reshape` may be any of these, by how the elements lie in memory.
 _VIEWS = ("view", "_unsafe_view", "reshape", "_reshape_alias")
@@ -69,7 +69,7 @@ class Move:
         if self.axis is None:
             after = [sizes.get(a, n) for a, n in enumerate(known.shape)]
             # An axis of length one holds nothing apart; einsum, for one, moves it about.
-            return [n for n in after if n != 1] != [n for n in found if n != 1]
+            return _without_ones(after) != _without_ones(found)
         before = [0, *alive[self.axis].cumsum(0).tolist()]
         return tuple(before[place] for place in self.form) != found
 
@@ -77,12 +77,16 @@ class Move:
 class Moves:
     """The calls of one run that view or divide channels, by module and kind of operation.
 
+    Attributes:
+        regroup: Whether any of them does more to channels than to add or drop axes of length one.
+
     Args:
-        model: What is run.
+        paths: The modules of what is run, by their dotted names.
     """
 
-    def __init__(self, model: nn.Module) -> None:
-        self.kinds = {name: type(module) for name, module in model.named_modules()}
+    def __init__(self, paths: list[tuple[str, nn.Module]]) -> None:
+        self.kinds = {path: type(module) for path, module in paths}
+        self.regroup = False
         self.counts: Counter[Key] = Counter()
         self.noted: dict[Key, list[Move]] = {}
 
@@ -98,6 +102,7 @@ class Moves:
         known = labels.get(call.out if axis is None else call.first)
         if known is None or not _matters(known, axis):
             return
+        self.regroup |= axis is not None or _without_ones(call.first.shape) != _without_ones(form)
         move = Move(number=number, known=known, axis=axis, form=form, where=call.where())
         self.noted.setdefault(key, []).append(move)
 
@@ -115,7 +120,7 @@ class Moves:
         one that was traced, which tells nothing.
         """
         stays = _stays(graph, kept, labels)
-        kinds = {name: type(module) for name, module in small.named_modules()}
+        kinds = {path: type(module) for path, module in paths_of(small)}
         for key, moves in self.noted.items():
             forms = found.get(key, ())
             alike = len(forms) == self.counts[key] and kinds[key[0]] is self.kinds[key[0]]
@@ -135,7 +140,7 @@ class MoveWatcher(CallWatcher):
     def __init__(self, small: nn.Module) -> None:
         super().__init__()
         self.found: dict[Key, list[Form]] = {}
-        self._names = {id(module): name for name, module in small.named_modules()}
+        self._names = {id(module): path for path, module in paths_of(small)}
 
     def answer(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """The result of a call, whose form is kept."""
@@ -152,6 +157,10 @@ class MoveWatcher(CallWatcher):
         while frame is not None and frame.f_code is not _RUNS_MODULE:
             frame = frame.f_back
         return "" if frame is None else self._names.get(id(frame.f_locals.get("self")), "")
+
+
+def _without_ones(shape: Sequence[int]) -> list[int]:
+    return [size for size in shape if size != 1]
 
 
 def _matters(known: Tensor, axis: int | None) -> bool:

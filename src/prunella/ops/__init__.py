@@ -6,13 +6,18 @@ from prunella.ops.fakes import (
     NEEDS_VALUES,
     Stand,
     Tensors,
+    copying,
+    empty_on_meta,
+    evaluate,
     evaluation_copy,
+    inputs_for,
     standing,
     without_values,
 )
 from prunella.ops.plain import PlainCall, plain_calls
 from prunella.ops.shapes import result_on_meta
 from prunella.ops.storage import StoredTensors, View
+from prunella.ops.walks import modules_of, paths_of, tensors_of
 from prunella.ops.watching import CallWatcher
 from prunella.ops.windows import windows
 
@@ -27,11 +32,18 @@ __all__ = [
     "View",
     "contraction_of",
     "copy_module",
+    "copying",
     "empty_containers",
+    "empty_on_meta",
+    "evaluate",
     "evaluation_copy",
+    "inputs_for",
+    "modules_of",
+    "paths_of",
     "plain_calls",
     "result_on_meta",
     "standing",
+    "tensors_of",
     "windows",
     "without_values",
 ]

@@ -9,9 +9,19 @@ from functools import cache
 from typing import Any, TypeVar
 
 from torch import nn
+from torch.nn.modules.conv import _ConvNd
+
+from prunella.ops.walks import modules_of
 
 _ATOMS = frozenset((int, float, bool, str, type(None), complex, bytes, type))
 _CONTAINERS = frozenset((dict, OrderedDict))
+_HOOKS = frozenset(
+    name
+    for name, value in vars(nn.Module()).items()
+    if type(value) in _CONTAINERS and name not in ("_parameters", "_buffers", "_modules")
+)
+# These fill in what states of older versions lack.
+_PLAIN_SETTERS = (nn.Module.__setstate__, _ConvNd.__setstate__)
 M = TypeVar("M", bound=nn.Module)
 
 
@@ -26,19 +36,6 @@ def empty_containers(model: nn.Module) -> dict[int, object]:
         for value in vars(module).values()
         if type(value) in _CONTAINERS and not value
     }
-
-
-def modules_of(model: nn.Module) -> list[nn.Module]:
-    """As `model.modules()`, without a chain of generators as long as the model is deep."""
-    found: dict[int, nn.Module] = {}
-    ahead: list[nn.Module] = [model]
-    while ahead:
-        module = ahead.pop()
-        if id(module) not in found:
-            found[id(module)] = module
-            children = module._modules.values()
-            ahead.extend(reversed([child for child in children if child is not None]))
-    return list(found.values())
 
 
 def copy_module(
@@ -60,23 +57,29 @@ def copy_module(
     for module in new:
         known[id(module)] = type(module).__new__(type(module))
     for module in new:
-        known[id(module)].__setstate__(_copied_state(module, known))
+        made, state = known[id(module)], _copied_state(module, known)
+        if type(module).__setstate__ in _PLAIN_SETTERS:
+            object.__setattr__(made, "__dict__", state)
+        else:
+            made.__setstate__(state)
     copied: M = known[id(model)]
     return copied
 
 
 def _copied_state(module: nn.Module, known: dict[int, Any]) -> dict[str, Any]:
-    state = {}
-    for name, value in vars(module).items():
+    state = vars(module).copy()
+    state.pop("_compiled_call_impl", None)  # as torch has it
+    for name, value in state.items():
         kind = type(value)
         if kind in _ATOMS:
-            state[name] = value
-        elif kind in _CONTAINERS and not value:  # a dozen in each module, for hooks
+            continue
+        if kind not in _CONTAINERS or value:
+            state[name] = _copied(value, known)
+        elif name in _HOOKS:  # a dozen in each module, which nothing else refers to
+            state[name] = kind()
+        else:
             state[name] = known[id(value)] if id(value) in known else kind()
             known[id(value)] = state[name]
-        else:
-            state[name] = _copied(value, known)
-    state.pop("_compiled_call_impl", None)  # as torch has it
     return state
 
 
@@ -105,12 +108,14 @@ def _copied(value: Any, known: dict[int, Any]) -> Any:
     if kind in _CONTAINERS:
         made = known[id(value)] = kind()
         for key, entry in value.items():
-            own = entry if type(entry) in _ATOMS else _copied(entry, known)
+            own = known.get(id(entry))
+            if own is None:
+                own = entry if type(entry) in _ATOMS else _copied(entry, known)
             made[key if type(key) in _ATOMS else _copied(key, known)] = own
         return made
-    if kind is tuple and all(type(entry) in _ATOMS for entry in value):
+    if kind is tuple and _ATOMS.issuperset(map(type, value)):
         return value
-    if kind in (list, set) and all(type(entry) in _ATOMS for entry in value):
+    if kind in (list, set) and _ATOMS.issuperset(map(type, value)):
         known[id(value)] = kind(value)
         return known[id(value)]
     return copy.deepcopy(value, known)

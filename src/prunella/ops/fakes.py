@@ -6,7 +6,7 @@ code of some models needs; real ones are the last resort, where the path depends
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext, suppress
 from enum import Enum
 from typing import Any, TypeVar, cast
@@ -25,8 +25,9 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._device import DeviceContext
 
 from prunella.core.inputs import Inputs
-from prunella.ops.copies import copy_module, modules_of
+from prunella.ops.copies import copy_module
 from prunella.ops.shapes import ShapesOnly
+from prunella.ops.walks import modules_of
 
 NEEDS_VALUES: tuple[type[Exception], ...] = (
     DataDependentOutputException,
@@ -37,6 +38,7 @@ NEEDS_VALUES: tuple[type[Exception], ...] = (
 """Raised where a model's path depends on values, which fake tensors do not have."""
 
 T = TypeVar("T")
+_META = torch.device("meta")
 
 
 class Stand(Enum):
@@ -83,12 +85,17 @@ def evaluation_copy(
     model: nn.Module, inputs: Inputs, *, tensors: Tensors
 ) -> tuple[nn.Module, Inputs]:
     """A copy of the model in evaluation mode on the given kind of tensors, and inputs to match."""
+    known = _stored_on_meta(model) if tensors is Stand.META else {}
+    with copying(tensors):
+        copied = copy_module(model, known)
+    evaluate(copied)
+    return copied, inputs_for(model, inputs, tensors=tensors)
+
+
+def inputs_for(model: nn.Module, inputs: Inputs, *, tensors: Tensors) -> Inputs:
+    """Inputs of the given kind of tensors, which stand for the device of the model."""
     first = next(model.parameters(), None)
     device = torch.device("cpu") if first is None else first.device
-    known = _stored_on_meta(model) if tensors is Stand.META else {}
-    with _copying(tensors):
-        copied = copy_module(model, known)
-    copied.eval()
 
     def moved(leaf: Tensor) -> Tensor:
         if tensors is Stand.META:
@@ -98,10 +105,19 @@ def evaluation_copy(
             return cast("Tensor", tensors.from_tensor(there))
         return there
 
-    return copied, inputs.map(moved)
+    return inputs.map(moved)
 
 
-def _copying(tensors: Tensors) -> AbstractContextManager[object]:
+def evaluate(model: nn.Module) -> None:
+    """As `model.eval()`, at once where all modules are in that mode already."""
+    modules = modules_of(model)
+    own = any(kind.train is not nn.Module.train for kind in {type(m) for m in modules})
+    if own or any(module.training for module in modules):
+        model.eval()
+
+
+def copying(tensors: Tensors) -> AbstractContextManager[object]:
+    """The context in which `copy_module` gives a copy on tensors of that kind."""
     if isinstance(tensors, FakeTensorMode):
         return FakeCopyMode(tensors)
     if tensors is Stand.META:
@@ -124,7 +140,7 @@ def _stored_on_meta(model: nn.Module) -> dict[int, Any]:
     if len(memory) < len(stored):
         raise NotImplementedError("stored tensors that share memory")
     return {
-        identity: _on_meta(tensor)
+        identity: empty_on_meta(tensor, tensor.shape)
         for identity, tensor in stored.items()
         if type(tensor) in (Tensor, nn.Parameter) and _is_simple(tensor)
     }
@@ -134,11 +150,13 @@ def _is_simple(tensor: Tensor) -> bool:
     return tensor.layout is torch.strided and not tensor.is_quantized and tensor.is_contiguous()
 
 
-def _on_meta(tensor: Tensor) -> Tensor:
-    empty = torch.empty(tensor.shape, dtype=tensor.dtype, device="meta")
-    if isinstance(tensor, nn.Parameter):
-        return nn.Parameter(empty, requires_grad=tensor.requires_grad)
-    return empty.requires_grad_(tensor.requires_grad)
+def empty_on_meta(tensor: Tensor, shape: Sequence[int]) -> Tensor:
+    """A plain tensor or parameter, as the given one is, of some shape on the meta device."""
+    empty = torch.empty(shape, dtype=tensor.dtype, device=_META)
+    if type(tensor) is nn.Parameter:
+        # What its constructor does, without asking what it was given.
+        return Tensor._make_subclass(nn.Parameter, empty, tensor.requires_grad)
+    return empty.requires_grad_() if tensor.requires_grad else empty
 
 
 class _MetaDevice(DeviceContext):

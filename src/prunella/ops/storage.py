@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
+from prunella.ops.walks import paths_of, tensors_of
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class View:
@@ -28,18 +30,22 @@ class StoredTensors:
 
     Views made on the way (transposed linear weights, slices of a fused projection) share the
     memory of their parameter, so geometry alone tells which positions they show.
+
+    Attributes:
+        tensors: Each once, by the first of its names.
+        aliases: The first name for every name.
+        parameters: Every name of a parameter.
     """
 
     def __init__(self, model: nn.Module) -> None:
         self.tensors: dict[str, Tensor] = {}
-        self.aliases: dict[str, str] = {}  # every name, tied ones too -> first name
+        self.aliases: dict[str, str] = {}
         self._by_memory: dict[int, list[str]] = {}
         first: dict[int, str] = {}
-        named = [
-            *model.named_parameters(remove_duplicate=False),
-            *model.named_buffers(remove_duplicate=False),
-        ]
-        for name, tensor in named:
+        paths = paths_of(model, each_once=False)
+        parameters = list(tensors_of(paths, "_parameters"))
+        self.parameters = frozenset(name for name, _ in parameters)
+        for name, tensor in (*parameters, *tensors_of(paths, "_buffers")):
             owner = first.setdefault(id(tensor), name)
             self.aliases[name] = owner
             if owner == name:

@@ -7,6 +7,7 @@ from abc import abstractmethod
 from collections.abc import Sequence
 from typing import Any
 
+from torch._C._dynamo.eval_frame import get_eval_frame_callback
 from torch._compile import _disable_dynamo
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -29,9 +30,9 @@ class CallWatcher(TorchDispatchMode):
         args: tuple[Any, ...] = (),
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
-        del types
-        if "torch._dynamo" in sys.modules:  # loaded by now: it must not compile what runs in here
-            CallWatcher.__torch_dispatch__ = _not_compiled  # type: ignore[method-assign]
+        # Where a compiler is at work by now, it must not compile what runs in here.
+        if "torch._dynamo" in sys.modules and get_eval_frame_callback() is not None:
+            return _not_compiled(self, func, types, args, kwargs)
         return self.answer(func, args, kwargs or {})
 
     @abstractmethod
@@ -39,4 +40,13 @@ class CallWatcher(TorchDispatchMode):
         """The result of a call; calls made here are not seen again."""
 
 
-_not_compiled = _disable_dynamo(CallWatcher.__torch_dispatch__)
+@_disable_dynamo
+def _not_compiled(
+    watcher: CallWatcher,
+    func: Any,
+    types: Sequence[type],
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any] | None,
+) -> Any:
+    del types
+    return watcher.answer(func, args, kwargs or {})

@@ -2,5 +2,6 @@
 
 from prunella.pipeline.job import NoStages, Stages, prune
 from prunella.pipeline.result import PruneResult
+from prunella.pipeline.shrink import smallest
 
-__all__ = ["NoStages", "PruneResult", "Stages", "prune"]
+__all__ = ["NoStages", "PruneResult", "Stages", "prune", "smallest"]

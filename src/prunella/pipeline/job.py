@@ -15,11 +15,12 @@ from prunella.certificate import certify
 from prunella.core.budgets import Budget, Latency
 from prunella.core.errors import SurgeryError
 from prunella.core.progress import Progress
-from prunella.core.results import Accuracies
+from prunella.core.results import Accuracies, Robustness
 from prunella.core.samples import SampleIds
 from prunella.core.types import ChannelGraph, ChannelScores
 from prunella.graph.labelled_run import require_prunable
-from prunella.measure import accuracy, compare_latency, cost
+from prunella.measure import accuracy, compare_latency, cost, robustness
+from prunella.measure.robustness import are_images
 from prunella.methods import method as method_named
 from prunella.methods import score
 from prunella.pipeline.repairing import repaired
@@ -89,7 +90,7 @@ class NoStages:
         return None
 
 
-def _say_nothing(_: str) -> None:
+def say_nothing(_: str) -> None:
     """Nobody listens."""
 
 
@@ -111,12 +112,13 @@ def prune(
     method: str = "pfp",
     multiple: int = 1,
     latency_batches: tuple[int, ...] = (),
+    robustness_samples: int = 0,
     alpha: float = 0.05,
     delta: float = 0.01,
     seed: int = 0,
     progress: Progress | None = None,
     stages: Stages | None = None,
-    on_stage: Callable[[str], None] = _say_nothing,
+    on_stage: Callable[[str], None] = say_nothing,
 ) -> PruneResult:
     """Make a trained network small and certify how far the small one can be trusted.
 
@@ -147,6 +149,8 @@ def prune(
         method: A registered method; it scores the channels in its own way.
         multiple: Keep multiples of this many channels; 8 suits CPUs.
         latency_batches: Batch sizes to measure run times at; none by default.
+        robustness_samples: Compare the networks on so many of the evaluation samples with
+            corruptions, see `robustness`; none by default, nor where the samples are no images.
         alpha: Share of samples on which the certificate's bound on the outputs may be exceeded.
         delta: Probability that a given bound of the certificate is wrong.
         seed: For everything random.
@@ -185,7 +189,7 @@ def prune(
     )
     require_prunable(graph)
     on_stage("scoring the channels")
-    scores = _scores(model, graph, calibration, method, seed, kept, bars)
+    scores = scored(model, graph, calibration, method, seed, kept, bars)
     make = partial(
         make_plan,
         scores=scores,
@@ -196,18 +200,18 @@ def prune(
         seed=seed,
         progress=bars,
     )
-    seen = _calibration_samples(calibration, scores, bars)
-    used = _used_samples(seen, calibration, retraining, bars)
+    seen = calibration_samples(calibration, scores, bars)
+    used = used_samples(seen, calibration, retraining, bars)
     if certification is not None:
         refuse_overlap(certification, used, bars)
-    plan, small, difference = _cut(model, graph, make, on_stage)
+    plan, small, difference = cut(model, graph, make, on_stage)
     plan = replace(plan, samples=seen)  # they repair the network even where they did not score it
     on_stage("measuring accuracy")
-    original = _accuracy(model, judged, bars)
-    after_cut = _accuracy(small, judged, bars)
+    original = accuracy_of(model, judged, bars)
+    after_cut = accuracy_of(small, judged, bars)
     on_stage("repairing")
     small = repaired(model, small, plan, retraining, seed=seed, progress=bars)
-    after_repair = _accuracy(small, judged, bars)
+    after_repair = accuracy_of(small, judged, bars)
     on_stage("retraining towards the original's outputs")
     records = fit(
         small,
@@ -219,7 +223,7 @@ def prune(
         on_epoch=kept.save_training,
         progress=bars,
     )
-    after_retrain = _accuracy(small, judged, bars) if records else None
+    after_retrain = accuracy_of(small, judged, bars) if records else None
     certificate = None
     if certification is not None:
         on_stage("certifying")
@@ -232,6 +236,7 @@ def prune(
         if latency_batches
         else ()
     )
+    corrupted = robustness_of(model, small, judged, robustness_samples, bars)
     return PruneResult(
         model=small,
         plan=plan,
@@ -248,10 +253,11 @@ def prune(
         scores=scores,
         training=records,
         difference=difference,
+        robustness=corrupted,
     )
 
 
-def _cut(
+def cut(
     model: nn.Module,
     graph: ChannelGraph,
     make: Callable[[ChannelGraph], Plan],
@@ -274,7 +280,7 @@ def _cut(
             return plan, small, difference
 
 
-def _scores(
+def scored(
     model: nn.Module,
     graph: ChannelGraph,
     calibration: Iterable[object],
@@ -283,6 +289,7 @@ def _scores(
     stages: Stages,
     progress: Progress,
 ) -> ChannelScores | None:
+    """The method's scores, or those kept before; None for a method that uses none."""
     chosen = method_named(method)
     if not chosen.uses_scores:
         return None
@@ -296,7 +303,7 @@ def _scores(
     return scores
 
 
-def _calibration_samples(
+def calibration_samples(
     calibration: Iterable[object], scores: ChannelScores | None, progress: Progress
 ) -> SampleIds:
     """Fingerprints of the calibration samples, which some methods take while they score."""
@@ -305,7 +312,7 @@ def _calibration_samples(
     return sample_ids(calibration, progress, "fingerprints of calibration samples")
 
 
-def _used_samples(
+def used_samples(
     seen: SampleIds,
     calibration: Iterable[object],
     retraining: Iterable[object],
@@ -318,7 +325,21 @@ def _used_samples(
     return SampleIds.union(parts)
 
 
-def _accuracy(
+def robustness_of(
+    model: nn.Module,
+    small: nn.Module,
+    loader: Iterable[object] | None,
+    samples: int,
+    progress: Progress,
+) -> Robustness | None:
+    """Both networks on corrupted images, if there are any and so many are asked for."""
+    if not samples or loader is None or not are_images(first_sample(loader, "evaluation")):
+        return None
+    return robustness(model, small, loader, samples=samples, progress=progress)
+
+
+def accuracy_of(
     model: nn.Module, loader: Iterable[object] | None, progress: Progress
 ) -> tuple[float, int] | None:
+    """Top-1 accuracy and number of samples; None where there are none."""
     return None if loader is None else accuracy(model, loader, progress=progress)

@@ -42,7 +42,11 @@ def build_report(result: PruneResult, facts: RunFacts) -> Report:
     """Everything a report shows, as plain data."""
     plan = result.plan
     requested = plan.requested
+    walk = result.walk
     wanted = "chosen by hand" if requested is None else requested.words
+    reached = None if requested is None else _reached(result, requested)
+    if walk is not None:
+        wanted, reached = walk.requested, walk.chosen is not None
     return Report(
         title=facts.title or plan.graph.model_type,
         created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
@@ -60,7 +64,9 @@ def build_report(result: PruneResult, facts: RunFacts) -> Report:
         config=facts.config,
         files=facts.files,
         notes=_notes(result),
-        reached=None if requested is None else _reached(result, requested),
+        reached=reached,
+        walk=walk,
+        robustness=result.robustness,
     )
 
 
@@ -128,6 +134,8 @@ def _notes(result: PruneResult) -> tuple[str, ...]:
             f"{planned.batch}, {100 / planned.speedup:.1f} % of the run time; at most "
             f"{100 * requested.fraction:g} % was asked for."
         )
+    if result.walk is not None and result.walk.chosen is None:
+        notes = ["No candidate passed, so this report is about the original itself."]
     mixed = [
         group.name
         for group in result.plan.graph.prunable

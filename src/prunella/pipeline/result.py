@@ -7,8 +7,10 @@ from pathlib import Path
 
 from torch import nn
 
-from prunella.core.results import Accuracies, Certificate, RunTimes
+from prunella.core.certificates import Certificate
+from prunella.core.results import Accuracies, Robustness, RunTimes
 from prunella.core.types import ChannelScores, Cost
+from prunella.core.walks import Walk
 from prunella.files.atomic import write_atomically
 from prunella.pipeline.reporting import RunFacts, build_report
 from prunella.plans import Plan
@@ -30,6 +32,8 @@ class PruneResult:
         scores: None for methods that use none.
         training: One record for each epoch of retraining.
         difference: Largest relative difference between the cut and the masked original.
+        walk: Of `smallest`: the candidates that were tested; else None.
+        robustness: On corrupted images; None if that was not asked for, or there are no images.
     """
 
     model: nn.Module
@@ -41,6 +45,8 @@ class PruneResult:
     scores: ChannelScores | None
     training: tuple[EpochRecord, ...]
     difference: float
+    walk: Walk | None = None
+    robustness: Robustness | None = None
 
     def report(self, path: str | Path, facts: RunFacts | None = None) -> Path:
         """Write the HTML report, one self-contained file; returns its path."""

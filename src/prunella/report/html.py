@@ -18,6 +18,7 @@ from prunella.core.version import __version__
 from prunella.report import units, words
 from prunella.report.figures import accuracy_figure, latency_figure, training_figure
 from prunella.report.layers import layer_figures, score_figures
+from prunella.report.walks import walk_figure, walk_rows, walk_sentence
 
 # Inside a script element these could end it, open a comment, or (U+2028, U+2029) end a line.
 _SCRIPT_ESCAPES = {ord(char): f"\\u{ord(char):04x}" for char in "<>&\u2028\u2029"}
@@ -25,17 +26,23 @@ _SCRIPT_ESCAPES = {ord(char): f"\\u{ord(char):04x}" for char in "<>&\u2028\u2029
 
 def render(report: Report) -> str:
     """The page as text; the same report gives the same text."""
+    walk = walk_figure(report.walk)
     accuracy = accuracy_figure(report.accuracy)
     latency = latency_figure(report.latency)
     training = training_figure(report.training)
     layers = layer_figures(report.layers)
     scores = score_figures(report.layers)
-    shown = [figure for figure in (accuracy, *layers, *scores, latency, training) if figure]
+    figures = (walk, accuracy, *layers, *scores, latency, training)
+    shown = [figure for figure in figures if figure]
     page = (
         _environment()
         .get_template("report.html.j2")
         .render(
             report=report,
+            walk=walk,
+            robustness_rows=_robustness_rows(report),
+            walk_rows=walk_rows(report.walk) if report.walk else [],
+            walk_sentence=walk_sentence(report.walk) if report.walk else "",
             accuracy=accuracy,
             latency=latency,
             training=training,
@@ -124,6 +131,20 @@ def _span(values: Sequence[float]) -> str:
         return ""
     three = min(values), statistics.median(values), max(values)
     return " / ".join(units.score(value) for value in three)
+
+
+def _robustness_rows(report: Report) -> list[tuple[str, ...]]:
+    rows = report.robustness.rows if report.robustness is not None else ()
+    return [
+        (
+            row.name,
+            *(
+                "" if share is None else units.share(share)
+                for share in (row.disagreement, row.original, row.small)
+            ),
+        )
+        for row in rows
+    ]
 
 
 def _training_rows(report: Report) -> list[list[str]]:

@@ -10,9 +10,11 @@ from collections.abc import Mapping
 from dataclasses import MISSING, asdict, fields, is_dataclass
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
+from prunella.core.certificates import check_certificate
 from prunella.core.errors import FileError
 from prunella.core.jsontext import NewerVersionError, Upgrade, read_json, upgraded
-from prunella.core.results import Report, check_certificate
+from prunella.core.results import Report
+from prunella.core.walks import RISKS, Walk
 from prunella.core.words import shown
 
 SCHEMA_VERSION = 1
@@ -78,6 +80,35 @@ def _check_ranges(report: Report) -> None:
                     f"report.latency[{index}]: got {shown(seconds)}, expected 0 to {_LONGEST:g}. "
                     f"{_ADVICE}"
                 )
+    for row in report.robustness.rows if report.robustness is not None else ():
+        for share in (row.disagreement, row.original, row.small):
+            if share is not None and not 0 <= share <= 1:
+                raise FileError(
+                    f"report.robustness: got {shown(share)}, expected 0 to 1. {_ADVICE}"
+                )
+    if report.walk is not None:
+        _check_walk(report.walk)
+
+
+def _check_walk(walk: Walk) -> None:
+    """Raise FileError for what no walk can have found."""
+    shares = (walk.alpha, walk.delta, *walk.shares)
+    shares += tuple(part for step in walk.steps for part in (step.share, step.delta))
+    risks = tuple(part for step in walk.steps for part in (step.observed, step.upper))
+    good = (
+        walk.risk in RISKS
+        and all(0 < share < 1 for share in shares)
+        and all(-1 <= risk <= 1 for risk in risks)
+        and {step.share for step in walk.steps} <= set(walk.shares)
+        and walk.samples > 0
+        and walk.start < len(walk.shares)
+        and (walk.chosen is None or (walk.chosen_step is not None and walk.chosen_step.passed))
+    )
+    if not good:
+        raise FileError(
+            f"report.walk: {len(walk.steps)} tests of {len(walk.shares)} candidates for the risk "
+            f"{shown(walk.risk)} with numbers that no search can have found. {_ADVICE}"
+        )
 
 
 def _finite(value: Any) -> Any:

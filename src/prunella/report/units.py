@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 
-from prunella.core import results
+from prunella.core import certificate_words
 
 SPACE = "\u00a0"
 MINUS = "\u2212"
@@ -89,7 +89,7 @@ def signed_points(fraction: float) -> str:
 
 def percent_up(bound: float) -> str:
     """A bound in per cent, rounded up at two decimals: the words never claim too much."""
-    return results.percent_up(bound).replace("-", MINUS)
+    return certificate_words.percent_up(bound).replace("-", MINUS)
 
 
 def times(factor: float) -> str:

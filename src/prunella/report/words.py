@@ -7,8 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from prunella.core.results import Accuracies, Certificate, LayerReport, Report, RunTimes
+from prunella.core.certificates import Certificate
+from prunella.core.results import Accuracies, LayerReport, Report, RunTimes
 from prunella.report import units
+from prunella.report.claims import Claim, further_claims, observed_loss
 from prunella.report.units import SPACE
 
 # Differences in speed below this are noise on most machines and are not called a change.
@@ -41,23 +43,6 @@ class Card:
     change: str
     tone: str = "plain"
     fraction: float | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Claim:
-    """One bound of a certificate.
-
-    Attributes:
-        label: What is bounded.
-        bound: The bound.
-        meaning: The bound in words.
-        observed: What was seen on the certification samples; "" if not known.
-    """
-
-    label: str
-    bound: str
-    meaning: str
-    observed: str
 
 
 def stages(accuracy: Accuracies) -> tuple[tuple[str, float], ...]:
@@ -159,7 +144,9 @@ def setbacks(report: Report) -> tuple[str, ...]:
     found = []
     kept = report.after.fraction_of(report.before)
     parts = tuple(zip(("parameters", "multiply-adds", "bytes"), kept, strict=True))
-    if report.reached is False:
+    if report.walk is not None and report.reached is False:
+        found.append(f"No small network passed. Asked for: {report.requested}.")
+    elif report.reached is False:
         reached = listed([f"{units.share(value, 2)} of the {name}" for name, value in parts])
         found.append(f"The budget was missed. Asked for: {report.requested}. Reached: {reached}.")
     found += [
@@ -272,7 +259,7 @@ def claims(certificate: Certificate) -> tuple[Claim, ...]:
                 bound=f"{units.percent_up(certificate.accuracy_drop_upper)}{SPACE}points",
                 meaning="On new samples the accuracy falls by no more than this."
                 + (" (Below zero: it rises.)" if certificate.accuracy_drop_upper < 0 else ""),
-                observed="" if observed is None else _observed_loss(observed),
+                observed="" if observed is None else observed_loss(observed),
             )
         )
     found.append(
@@ -294,17 +281,13 @@ def claims(certificate: Certificate) -> tuple[Claim, ...]:
                 observed="",
             )
         )
+    found += further_claims(certificate)
     return tuple(found)
 
 
 def _bounds_outputs(certificate: Certificate) -> bool:
     bound = certificate.logit_error_bound
     return bound is not None and math.isfinite(bound)
-
-
-def _observed_loss(drop: float) -> str:
-    text = f"{100 * abs(drop):.2f}{SPACE}points"
-    return f"a rise of {text}" if drop < 0 else text
 
 
 def confidence_in_words(certificate: Certificate) -> str:
@@ -323,28 +306,7 @@ def confidence_in_words(certificate: Certificate) -> str:
 
 def not_covered(certificate: Certificate) -> tuple[str, ...]:
     """What a reader might wrongly take the certificate to say."""
-    found = [
-        "Samples of another kind than the certification samples: another source, drift over time, "
-        "or inputs made to deceive.",
-        "Single samples, rare classes or subgroups: the bounds are about samples on average, and "
-        "one group may fare worse than the average.",
-        "Any other pair of networks: the bounds end with the next retraining, quantisation or "
-        "conversion of either one.",
-        "Speed and memory: those were measured on one machine and are not bounded.",
-    ]
-    if certificate.accuracy_drop_upper is None:
-        found.append("Accuracy: the certification samples had no labels.")
-    if certificate.logit_error_bound is None:
-        found.append(
-            f"The size of the outputs: {units.exact(certificate.n)} samples are too few for that "
-            "bound."
-        )
-    elif not _bounds_outputs(certificate):
-        found.append(
-            "The size of the outputs: the original's outputs are zero too often for a relative "
-            "bound."
-        )
-    return tuple(found)
+    return certificate.not_covered
 
 
 def channels(layers: Sequence[LayerReport]) -> str:

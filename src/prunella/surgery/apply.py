@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 import numpy as np
@@ -12,11 +13,17 @@ from torch._subclasses.fake_tensor import FakeTensor
 from torch.overrides import TorchFunctionMode
 
 from prunella.core.errors import InputError
-from prunella.core.positions import complement, removed_positions, shape_without
+from prunella.core.positions import (
+    complement,
+    removed_positions,
+    shape_without,
+    shapes_left,
+)
 from prunella.core.types import ChannelGraph
-from prunella.ops import copy_module
+from prunella.ops import Stand, copy_module, copying, empty_on_meta, paths_of, tensors_of
 from prunella.surgery.attributes import refresh_attributes
 
+_BLOCK = 1 << 18  # elements that are selected at a time
 _WIDE = 1_000_000  # elements from which on it pays to look for a quicker way of selecting
 
 
@@ -24,11 +31,20 @@ def cut(
     model: nn.Module,
     graph: ChannelGraph,
     kept: Mapping[str, Tensor],  # group name -> (kept,) sorted int64
+    *,
+    stand_ins: Mapping[int, Tensor] | None = None,
 ) -> nn.Module:
     """A copy of `model` without the units that are not kept; nothing is verified here.
 
     Parameters stay parameters with their `requires_grad`, type, device and memory format; tied
     parameters stay tied; module attributes such as `out_channels` follow the new shapes.
+
+    Args:
+        model: Untouched.
+        graph: Traced from a model of the same architecture.
+        kept: Units to keep, for every prunable group.
+        stand_ins: Tensors on the meta device that are put, and cut, in place of the model's, by
+            identity of these; what is not named is copied to that device.
 
     Raises:
         InputError: the model's tensors differ from those the graph was made from.
@@ -37,29 +53,63 @@ def cut(
     _check_architecture(model, graph, parameters, buffers)
     tensors = parameters | buffers
     # What is found here by identity is taken as the copy, so ties and names survive.
-    replaced: dict[int, Any] = {}
-    for name, axes in removed_positions(graph, kept).items():
-        tensor = _get(tensors, name, model)
-        replaced[id(tensor)] = without(tensor, axes)
-    with _SharedFakes():
+    replaced: dict[int, Any]
+    if stand_ins is None:
+        replaced = _selected_tensors(tensors, removed_positions(graph, kept), model)
+        around: AbstractContextManager[object] = _SharedFakes()
+    else:
+        replaced = {**stand_ins, **_emptied_tensors(tensors, graph, kept, stand_ins)}
+        around = copying(Stand.META)
+    with around:
         small = copy_module(model, replaced)
     refresh_attributes(small, graph, kept)
     return small
 
 
+def _selected_tensors(
+    tensors: Mapping[str, Tensor],
+    removed: Mapping[str, Mapping[int, Tensor]],  # name -> axis -> positions
+    model: nn.Module,
+) -> dict[int, Tensor]:
+    """What is left of the tensors, by their identity."""
+    known: dict[tuple[int, int], Tensor] = {}
+    found = {}
+    for name, axes in removed.items():
+        tensor = _get(tensors, name, model)
+        found[id(tensor)] = without(tensor, axes, known)
+    return found
+
+
+def _emptied_tensors(
+    tensors: Mapping[str, Tensor],
+    graph: ChannelGraph,
+    kept: Mapping[str, Tensor],  # group name -> (kept,) int64
+    stand_ins: Mapping[int, Tensor],
+) -> dict[int, Tensor]:
+    """The same on the meta device, where the shapes are all there is."""
+    found = {}
+    shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+    for name, shape in shapes_left(graph, kept, shapes).items():
+        tensor = tensors[name]
+        like = stand_ins.get(id(tensor))
+        if like is not None and like.is_contiguous():
+            found[id(tensor)] = empty_on_meta(like, shape)
+        else:
+            found[id(tensor)] = _like(tensor, tensor.detach().new_empty(shape, device="meta"))
+    return found
+
+
 def _named_tensors(model: nn.Module) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """Parameters and buffers by name, each once; as `named_parameters` and `named_buffers`."""
-    parameters: dict[str, Tensor] = {}
-    buffers: dict[str, Tensor] = {}
-    seen: set[int] = set()
-    for path, module in model.named_modules():
-        start = f"{path}." if path else ""
-        for held, found in ((module._parameters, parameters), (module._buffers, buffers)):
-            for name, tensor in held.items():
-                if tensor is not None and id(tensor) not in seen:
-                    seen.add(id(tensor))
-                    found[start + name] = tensor
-    return parameters, buffers
+    paths = paths_of(model)
+
+    def each_once(kind: str) -> dict[str, Tensor]:
+        first: dict[int, tuple[str, Tensor]] = {}
+        for name, tensor in tensors_of(paths, kind):
+            first.setdefault(id(tensor), (name, tensor))
+        return dict(first.values())
+
+    return each_once("_parameters"), each_once("_buffers")
 
 
 def stored_tensors(model: nn.Module) -> dict[str, Tensor]:
@@ -93,24 +143,52 @@ class _SharedFakes(TorchFunctionMode):
 def without(
     tensor: Tensor,
     removed: Mapping[int, Tensor],  # axis -> positions, int64
+    known: dict[tuple[int, int], Tensor] | None = None,
 ) -> Tensor:
     """A copy of a tensor without the given positions of some axes.
 
     It keeps type, device and memory format, and stays a parameter if it was one.
+
+    Args:
+        tensor: Untouched.
+        removed: What goes.
+        known: What stays of an axis, by the identity of what goes and the length; it is filled.
     """
     left = tensor.detach()
     if isinstance(left, FakeTensor) or left.is_meta:  # there is nothing to select
         return _like(tensor, left.new_empty(shape_without(tuple(left.shape), removed)))
     stays = [
-        (axis, complement(positions, tensor.shape[axis]))
+        (axis, _complement(positions, tensor.shape[axis], {} if known is None else known))
         for axis, positions in sorted(removed.items())
     ]
-    if len(stays) > 1 and stays[0][0] == 0 and tensor.numel() > _WIDE:
-        rows = max(1, _WIDE * tensor.shape[0] // tensor.numel())
-        # Few rows at a time, so that what is between the steps need not leave the cache.
-        parts = [_selected_all(left, [(0, some), *stays[1:]]) for some in stays[0][1].split(rows)]
-        return _like(tensor, torch.cat(parts))
+    if left.ndim == 1 and left.device.type == "cpu" and type(left) is Tensor and stays:
+        return _same_kind(tensor, left.index_select(0, stays[0][1]))
+    if len(stays) > 1 and stays[0][0] == 0 and tensor.numel() > _BLOCK and left.is_contiguous():
+        return _same_kind(tensor, _in_blocks(left, stays))
     return _like(tensor, _selected_all(left, stays))
+
+
+def _in_blocks(
+    tensor: Tensor,
+    stays: Sequence[tuple[int, Tensor]],  # axis, (kept,) sorted int64; rows first
+) -> Tensor:
+    """Few rows at a time, so that what is between the steps need not leave the cache."""
+    shape = list(tensor.shape)
+    for axis, positions in stays:
+        shape[axis] = len(positions)
+    left = tensor.new_empty(shape)
+    rows = max(1, _BLOCK * tensor.shape[0] // tensor.numel())
+    for part, some in zip(left.split(rows), stays[0][1].split(rows), strict=True):
+        part.copy_(_selected_all(tensor, [(0, some), *stays[1:]]))
+    return left
+
+
+def _complement(positions: Tensor, size: int, known: dict[tuple[int, int], Tensor]) -> Tensor:
+    key = id(positions), size
+    found = known.get(key)
+    if found is None:
+        found = known[key] = complement(positions, size)
+    return found
 
 
 def _selected_all(tensor: Tensor, stays: Sequence[tuple[int, Tensor]]) -> Tensor:
@@ -224,7 +302,10 @@ def _like(original: Tensor, sliced: Tensor) -> Tensor:
             layout = other
     fresh = sliced.untyped_storage()._cdata != original.untyped_storage()._cdata
     ready = fresh and sliced.is_contiguous(memory_format=layout)
-    own = sliced if ready else sliced.clone(memory_format=layout)
+    return _same_kind(original, sliced if ready else sliced.clone(memory_format=layout))
+
+
+def _same_kind(original: Tensor, own: Tensor) -> Tensor:
     if isinstance(original, nn.Parameter):
         return nn.Parameter(own, requires_grad=original.requires_grad)
     return own

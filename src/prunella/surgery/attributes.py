@@ -12,6 +12,7 @@ from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.conv import _ConvNd
 
 from prunella.core.types import ChannelGraph, ChannelGroup
+from prunella.ops import paths_of
 from prunella.surgery.attention import make_slim
 from prunella.surgery.numbers import narrow
 from prunella.surgery.tokens import (
@@ -72,9 +73,12 @@ def refresh_attributes(
         for member in group.members
         if member.role == "carrier" and member.axis == 0
     )
-    for path, module in model.named_modules():
-        for function in _refreshing(type(module)):  # type: ignore[arg-type]
-            function(module, _Facts(path=path, carried=carried))
+    for path, module in paths_of(model):
+        functions = _refreshing(type(module))  # type: ignore[arg-type]
+        if functions:
+            facts = _Facts(path=path, carried=carried)
+            for function in functions:
+                function(module, facts)
 
 
 @cache

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from prunella.core.positions import complement
 from prunella.core.types import ChannelGraph
-from prunella.ops import copy_module
+from prunella.ops import copy_module, modules_of
 from prunella.surgery.apply import stored_tensors
 
 _FORWARDS = tuple(kind.forward for kind in (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d))
@@ -63,7 +63,7 @@ def _unread(graph: ChannelGraph, kept: Mapping[str, Tensor]) -> dict[str, dict[i
 def _owners(model: nn.Module) -> dict[int, list[tuple[nn.Module, str]]]:
     """The modules that hold each parameter or buffer, and its name there."""
     owners: dict[int, list[tuple[nn.Module, str]]] = defaultdict(list)
-    for module in model.modules():
+    for module in modules_of(model):
         for name, tensor in (*module._parameters.items(), *module._buffers.items()):
             if tensor is not None:
                 owners[id(tensor)].append((module, name))

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from prunella.core.inputs import Inputs, tensors_in
 from prunella.core.modes import full_precision
 from prunella.core.types import ChannelGraph
-from prunella.ops import copy_module
+from prunella.ops import copy_module, evaluate
 from prunella.surgery.apply import stored_tensors
 from prunella.surgery.masks import masked_at_inputs
 from prunella.surgery.probes import probe, relative_difference
@@ -44,7 +44,7 @@ def quick_difference(
     shared = {id(tensor): tensor for tensor in stored_tensors(small).values()}
     pair = copy_module(small, shared), masked_at_inputs(model, graph, kept)
     for part in pair:
-        part.eval()
+        evaluate(part)
     for smaller in smaller_images(graph.inputs):
         with suppress(Exception):  # the model's own code may ask for one size
             return output_difference(*pair, probe(smaller, device, generator))

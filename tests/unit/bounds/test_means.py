@@ -13,10 +13,12 @@ from prunella.bounds import (
     betting_upper,
     clopper_pearson_difference_upper,
     clopper_pearson_upper,
+    empirical_bernstein_upper,
+    hoeffding_bentkus_upper,
     hoeffding_upper,
     paired_difference_upper,
 )
-from prunella.bounds.means import _tail
+from prunella.bounds.paired import tail
 from prunella.core.errors import InputError
 
 PAIRED = [paired_difference_upper, clopper_pearson_difference_upper]
@@ -37,7 +39,7 @@ def brute_force_tail(total: int, n: int, drop: float, discordance: float) -> flo
 def test_tail_is_the_trinomial_tail(n: int, discordance: float, share: float) -> None:
     for total in range(-n - 1, n + 1):
         exact = brute_force_tail(total, n, share * discordance, discordance)
-        assert _tail(total, n, share * discordance, discordance) == pytest.approx(
+        assert tail(total, n, share * discordance, discordance) == pytest.approx(
             exact, rel=1e-9, abs=1e-14
         )
 
@@ -108,6 +110,31 @@ def test_hoeffding_closed_form() -> None:
         0.1 + 2 * math.sqrt(math.log(20) / 400)
     )
     assert hoeffding_upper(0.9, 10, 0.05, 0, 1) == 1
+
+
+def test_empirical_bernstein_closed_form() -> None:
+    values = [0.0, 0.5, 1.0, 0.5] * 50
+    weight = math.log(2 / 0.05)
+    expected = 0.5 + math.sqrt(2 * (25 / 199) * weight / 200) + 7 * weight / (3 * 199)
+    assert empirical_bernstein_upper(values, 0.05, 0, 1) == pytest.approx(expected)
+    wide = empirical_bernstein_upper(10 * np.array(values) - 4, 0.05, -4, 6)
+    assert wide == pytest.approx(10 * expected - 4)
+    assert empirical_bernstein_upper([0.2], 0.05, 0, 1) == 1
+    assert empirical_bernstein_upper([0.0, 1.0], 0.05, 0, 1) == 1
+
+
+def test_hoeffding_bentkus_is_no_wider_than_hoeffding_and_close_to_exact_for_rare_events() -> None:
+    for mean in (0.0, 0.01, 0.3, 0.9, 1.0):
+        for n in (1, 30, 5000):
+            found = hoeffding_bentkus_upper(mean, n, 0.01, 0, 1)
+            assert mean < found <= hoeffding_upper(mean, n, 0.01, 0, 1) + 1e-9 or mean == 1
+    exact = clopper_pearson_upper(50, 5000, 0.01)
+    assert exact < hoeffding_bentkus_upper(0.01, 5000, 0.01, 0, 1) < 1.06 * exact
+    # the divergence alone decides there, and has a solution by hand
+    assert hoeffding_bentkus_upper(0, 100, 0.01, 0, 1) == pytest.approx(1 - 0.01 ** (1 / 100))
+    assert hoeffding_bentkus_upper(0, 100, 0.01, -2, 2) == pytest.approx(
+        4 * hoeffding_bentkus_upper(0.5, 100, 0.01, 0, 1) - 2
+    )
 
 
 def test_betting_scales_with_the_range_and_bounds_the_mean() -> None:

@@ -10,7 +10,11 @@ import pytest
 import torch
 from torch import nn
 
-from prunella.bounds import clopper_pearson_upper, paired_difference_upper, tolerance_limit
+from prunella.bounds import (
+    clopper_pearson_upper,
+    paired_difference_upper,
+    tolerance_limit,
+)
 from prunella.certificate import bounds_from_outcomes, certify
 from prunella.core.errors import DataError, InputError
 from prunella.core.samples import SampleIds

@@ -86,3 +86,31 @@ def test_axes_of_length_one_may_move():
     (group,) = graph.prunable
     small = prunella.Plan.from_kept(graph, {group.name: [1]}).apply(model)
     assert small.out.in_features == 3
+
+
+class Grouped(nn.Module):
+    """Channels tied by a grouped convolution; its output is viewed in the way of a classifier."""
+
+    def __init__(self, *, by_number):
+        super().__init__()
+        self.by_number = by_number
+        self.a, self.b = nn.Conv2d(2, 8, 1), nn.Conv2d(8, 8, 1, groups=2)
+        self.c = nn.Linear(8, 3)
+
+    def forward(self, x):
+        y = torch.relu(self.b(torch.relu(self.a(x)))).mean((2, 3), keepdim=True)
+        if self.by_number:
+            y = y.view(len(y), 2, -1, 1).contiguous()
+        return self.c(y.flatten(1))
+
+
+@pytest.mark.parametrize(("by_number", "cuts"), [(False, 1), (True, 2)])
+def test_a_second_cut_is_tried_where_channels_are_regrouped(by_number, cuts, monkeypatch):
+    tried = []
+    watched = prunella.tracing.cut
+    monkeypatch.setattr(
+        prunella.tracing, "cut", lambda *args, **more: tried.append(args) or watched(*args, **more)
+    )
+    graph = prunella.trace(Grouped(by_number=by_number), torch.randn(1, 2, 3, 3))
+    assert len(tried) == cuts
+    assert {member.indices.shape[1] for member in graph.group("a").members} == {1, 2}

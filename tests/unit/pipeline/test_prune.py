@@ -71,6 +71,7 @@ def result(trained, sets):
         certification=loader(sets["certification"]),
         recipe=RECIPE,
         latency_batches=(2,),
+        robustness_samples=150,
         seed=3,
     )
 
@@ -95,6 +96,11 @@ def test_result_has_what_scripts_rely_on(result, trained, sets, tmp_path):
     assert result.difference < 1e-4
     assert [record.epoch for record in result.training] == [1, 2]
     assert [entry.batch for entry in result.latency] == [2]
+    expected = prunella.robustness(
+        trained, result.model, loader(sets["certification"]), samples=150
+    )
+    assert result.robustness == expected
+    assert expected.samples == 150
 
     accuracy = result.accuracy
     assert accuracy.samples == 400
@@ -106,7 +112,10 @@ def test_result_has_what_scripts_rely_on(result, trained, sets, tmp_path):
 
     path = result.report(tmp_path / "report.html")
     assert path == tmp_path / "report.html"
-    assert "<html" in path.read_text(encoding="utf-8")
+    page = path.read_text(encoding="utf-8")
+    assert "<html" in page
+    assert "On corrupted images" in page
+    assert '<th scope="row">low contrast</th>' in page
 
 
 def test_certificate_is_about_these_two_networks(result, trained, sets):

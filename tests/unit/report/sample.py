@@ -5,8 +5,17 @@ from __future__ import annotations
 import random
 from dataclasses import replace
 
-from prunella.core.results import Accuracies, Certificate, LayerReport, Report, RunTimes
+from prunella.core.certificates import Certificate
+from prunella.core.results import (
+    Accuracies,
+    Corrupted,
+    LayerReport,
+    Report,
+    Robustness,
+    RunTimes,
+)
 from prunella.core.types import Cost
+from prunella.core.walks import SHARES, Step, Walk
 
 # Group, channels, share to keep, reason; the three streams first appear where a stage starts.
 _GROUPS = (
@@ -180,6 +189,38 @@ def sobering_report() -> Report:
     )
 
 
+_TESTS = (  # share, observed and bound in points
+    (0.7, 0.2, 0.87), (0.65, 0.1, 0.86), (0.6, 0.45, 1.29), (0.55, -0.1, 1.2), (0.5, 0.4, 1.49),
+    (0.475, 1.0, 2.0), (0.45, 0.95, 1.99), (0.425, 1.2, 2.34),
+)  # fmt: skip
+
+
+def walk_report() -> Report:
+    """As above, of a search for the smallest network that began below the largest candidates."""
+    report = complete_report()
+    steps = tuple(
+        Step(
+            share=share,
+            cost=Cost(params=int(272_186 * share), macs=int(4e7 * share), bytes=1),
+            observed=observed / 100,
+            upper=upper / 100,
+            delta=0.009,
+            passed=upper <= 2,
+        )
+        for share, observed, upper in _TESTS
+    )
+    walk = Walk(
+        risk="accuracy_drop", unit="parameters", alpha=0.02, delta=0.01, samples=4000,
+        shares=SHARES, start=5, steps=steps, chosen=0.45,
+    )  # fmt: skip
+    rows = (
+        Corrupted(name="as they are", disagreement=0.03, original=0.93, small=0.925),
+        Corrupted(name="noise", disagreement=0.11, original=None, small=None),
+    )
+    robustness = Robustness(samples=500, rows=rows)
+    return replace(report, walk=walk, requested=walk.requested, robustness=robustness)
+
+
 def large_report() -> Report:
     """200 layers of 2,048 channels."""
     generator = random.Random(1)
@@ -193,8 +234,9 @@ def large_report() -> Report:
 def hostile_report() -> Report:
     """Every text is markup, and every number that may be odd is."""
     bad = '</script><script>alert(1)</script><!--<b a="\'">&amp;var(--ink)'
-    report = complete_report()
+    report = walk_report()
     assert report.certificate is not None
+    assert report.walk is not None
     open_layer = LayerReport(name=bad, kept=(True, False), scores=(float("nan"), 1.0), reason="")
     return replace(
         report,
@@ -210,4 +252,8 @@ def hostile_report() -> Report:
         config=bad,
         files={bad: bad},
         notes=(bad, "\udcff"),
+        walk=replace(report.walk, unit=bad),
+        robustness=Robustness(
+            samples=1, rows=(Corrupted(name=bad, disagreement=0, original=None, small=None),)
+        ),
     )

@@ -18,7 +18,7 @@ from prunella.core.results import Accuracies
 from prunella.core.types import Cost
 from prunella.report import render
 
-NAMES = ["complete", "minimal", "sobering", "large", "hostile"]
+NAMES = ["complete", "minimal", "sobering", "large", "hostile", "walk"]
 VOID = {"meta", "link", "br", "img", "hr", "input"}
 
 

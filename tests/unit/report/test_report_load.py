@@ -14,7 +14,7 @@ from prunella.core.errors import FileError
 from prunella.report import from_json, render, to_json
 
 
-@pytest.mark.parametrize("name", ["complete", "minimal"])
+@pytest.mark.parametrize("name", ["complete", "minimal", "walk"])
 def test_round_trip(sample: ModuleType, name: str) -> None:
     report = getattr(sample, f"{name}_report")()
     text = to_json(report)

@@ -8,8 +8,9 @@ from types import ModuleType
 
 import pytest
 
+from prunella.core.certified import ClassBound, LayerBound, LossBound, TopKBound
 from prunella.core.results import Accuracies, LayerReport
-from prunella.report import units, words
+from prunella.report import from_json, to_json, units, words
 from prunella.report.bins import binned
 from prunella.report.figures import interval
 from prunella.report.plots import plain, shortened
@@ -83,6 +84,49 @@ def test_infinite_bound_is_left_out(sample: ModuleType) -> None:
     certificate = replace(sample.complete_report().certificate, logit_error_bound=math.inf)
     assert len(words.claims(certificate)) == 2
     assert any("zero too often" in gap for gap in words.not_covered(certificate))
+
+
+def test_claims_of_the_parts_that_are_asked_for(sample: ModuleType) -> None:
+    certificate = replace(
+        sample.complete_report().certificate,
+        classes=(
+            ClassBound(index=0, n=90, disagreement=0.01, disagreement_upper=0.0212),
+            ClassBound(index=3, n=9, disagreement=0.02, disagreement_upper=0.3456),
+        ),
+        top_k=TopKBound(
+            k=5, accuracy_drop=0.01, accuracy_drop_upper=0.0234, missed=None, missed_upper=None
+        ),
+        losses=(
+            LossBound(
+                name="cost", mean=0.1, mean_upper=0.1357, increase=-0.01, increase_upper=0.0246
+            ),
+        ),
+        layers=(
+            LayerBound(name="fc", error_bound=0.7531, samples_needed=90),
+            LayerBound(name="conv2", error_bound=0.1, samples_needed=90),
+        ),
+    )
+    found = {claim.label: claim for claim in words.claims(certificate)}
+    shown = {label: text(claim.bound) for label, claim in found.items()}
+    assert shown["Loss of top-5 accuracy"] == "2.34 points"
+    assert shown["Another answer, by class"] == "34.56 %"
+    assert "whichever of the 2 listed classes it is; class 3 has" in (
+        found["Another answer, by class"].meaning
+    )
+    assert shown["Mean of cost"] == "13.57 %"
+    assert shown["Increase of cost"] == "2.46 points"
+    assert text(found["Increase of cost"].observed) == "a fall of 1.00 points"
+    assert shown["Change inside"] == "75.31 %"
+    assert "fc has the largest bound" in found["Change inside"].meaning
+    missed = TopKBound(
+        k=3, accuracy_drop=None, accuracy_drop_upper=None, missed=0.01, missed_upper=0.0468
+    )
+    found = {claim.label: claim for claim in words.claims(replace(certificate, top_k=missed))}
+    assert text(found["Not among the best 3"].bound) == "4.68 %"
+    few = replace(certificate, layers=(LayerBound(name="fc", error_bound=None, samples_needed=90),))
+    assert "Change inside" not in {claim.label for claim in words.claims(few)}
+    report = replace(sample.complete_report(), certificate=certificate)
+    assert from_json(to_json(report)) == report
 
 
 def test_equal_speed_is_no_change(sample: ModuleType) -> None:

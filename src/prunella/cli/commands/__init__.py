@@ -8,6 +8,7 @@ SUMMARIES: Mapping[str, str] = {
     "train": "Train a network from scratch.",
     "prune": "Make a trained network small, with a certificate.",
     "certify": "Certify a small network on other samples.",
+    "verify": "Compute a certificate again and compare.",
     "export": "Write a small network as ONNX or .pt2 file.",
     "report": "Make the HTML report of a run again.",
     "data": "List, check or fetch data sets.",

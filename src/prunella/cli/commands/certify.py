@@ -40,6 +40,25 @@ def certify(
     certification_samples: o.CertificationSamples = None,
     alpha: o.Alpha = None,
     delta: o.Delta = None,
+    per_class: Annotated[
+        bool,
+        o.flag(
+            o.CERTIFICATE,
+            "--per-class",
+            "Bound the disagreement for each class that the original names, all of them at once.",
+        ),
+    ] = False,
+    per_layer: Annotated[
+        bool,
+        o.flag(
+            o.CERTIFICATE,
+            "--per-layer",
+            "Bound the error of each layer that reads cut channels, all of them at once.",
+        ),
+    ] = False,
+    top_k: Annotated[
+        int | None, o.option(o.CERTIFICATE, "K", "Bound the drop of top-K accuracy, too.")
+    ] = None,
     seed: o.Seed = None,
     config: o.Config = None,
     out: Annotated[Path, o.option(o.RUN, "FILE", "A new file, for the certificate.")] = Path(
@@ -54,6 +73,7 @@ def certify(
     given = {
         "network": network, "weights": weights, "pruned": pruned, "data": data,
         "certification_samples": certification_samples, "alpha": alpha, "delta": delta,
+        "per_class": per_class or None, "per_layer": per_layer or None, "top_k": top_k,
         "data_dir": data_dir, "download": download, "seed": seed,
     }  # fmt: skip
     settings = resolve(CertifyConfig, config, given)
@@ -78,6 +98,9 @@ def certify(
             samples.loader(settings.batch_size),
             alpha=settings.alpha,
             delta=settings.delta,
+            per_class=settings.per_class,
+            top_k=settings.top_k,
+            layers=plan if settings.per_layer else None,
             used=(plan.samples,),
             progress=progress,
         )

@@ -15,7 +15,7 @@ from prunella.cli.config import PruneConfig, resolve, to_yaml
 from prunella.cli.helping import examples
 from prunella.cli.invocation import command_line
 from prunella.cli.networks import build_network, find_network, require_fit
-from prunella.cli.outcome import outcome_files, write_outcome
+from prunella.cli.outcome import has_network, outcome_files, write_outcome
 from prunella.cli.rundir import (
     check_same_config,
     choose_directory,
@@ -26,14 +26,15 @@ from prunella.cli.rundir import (
 )
 from prunella.cli.samples import divide
 from prunella.cli.say import Speaker
-from prunella.core.budgets import Budget, Latency
+from prunella.cli.sizes import delta_of, how_small
+from prunella.core.budgets import Latency
 from prunella.core.errors import BudgetError, GraphError
 from prunella.core.types import ChannelScores
 from prunella.files import PassFile, load_weights
 from prunella.files.stages import StageFiles
 from prunella.methods import METHODS
 from prunella.methods import method as method_named
-from prunella.pipeline import PruneResult
+from prunella.pipeline import PruneResult, smallest
 from prunella.pipeline import prune as prune_network
 from prunella.pipeline.samples import first_sample
 from prunella.retrain import Checkpoint
@@ -43,6 +44,10 @@ from prunella.tracing import trace
 EXAMPLES = examples(
     "prunella prune --network resnet20 --weights runs/r20/weights.safetensors \\\n"
     "    --data fashion-mnist --params 0.4 --out runs/r20-small",
+    "\n# How small can it be, if it may lose half a percentage point of accuracy?",
+    "prunella prune --network resnet20 --weights runs/r20/weights.safetensors \\\n"
+    "    --data fashion-mnist --max-drop 0.5% --confidence 99% \\\n"
+    "    --certification-samples 8000 --out runs/r20-smallest",
     "\n# The same run again, with another budget:",
     "prunella prune --config runs/r20-small/config.yaml --params 0.3",
     "\n# A network and data of your own, in mine.py of this folder:",
@@ -99,6 +104,43 @@ def prune(
             "N",
             "Samples run at once in that timing.",
             default=o.default_of(PruneConfig, "latency_batch"),
+        ),
+    ] = None,
+    max_drop: Annotated[
+        str | None,
+        o.option(
+            o.SIZE,
+            "SHARE",
+            "Instead of a budget: 0.5% finds the smallest network whose accuracy on new samples "
+            "falls by at most half a percentage point, with --confidence.",
+        ),
+    ] = None,
+    max_disagreement: Annotated[
+        str | None,
+        o.option(
+            o.SIZE,
+            "SHARE",
+            "The same for answers: 2% finds the smallest network that names another class than "
+            "the original for at most 2 % of new samples.",
+        ),
+    ] = None,
+    smallest_in: Annotated[
+        str | None,
+        o.option(
+            o.SIZE,
+            "UNIT",
+            "What that network has least of: params, flops or bytes.",
+            default=o.default_of(PruneConfig, "smallest_in"),
+        ),
+    ] = None,
+    selection_samples: Annotated[
+        int | None,
+        o.option(
+            o.SIZE,
+            "N",
+            "At most so many training samples, which nothing else uses, guess where that search "
+            "may begin.",
+            default=o.default_of(PruneConfig, "selection_samples"),
         ),
     ] = None,
     method: Annotated[
@@ -163,7 +205,8 @@ def prune(
         o.option(
             o.TRAINING,
             "N",
-            "Passes of retraining after the cut; 0 for none.",
+            "Passes of retraining after the cut; 0 for none, as in a search for the smallest "
+            "network unless it is given.",
             default=o.default_of(PruneConfig, "recipe.epochs"),
         ),
     ] = None,
@@ -181,13 +224,17 @@ def prune(
         o.option(
             o.TRAINING,
             "N",
-            "At most so many training samples.",
+            "At most so many training samples; 2000 in a search for the smallest network.",
             default=o.default_of(PruneConfig, "retraining_samples"),
         ),
     ] = None,
     certification_samples: o.CertificationSamples = None,
     alpha: o.Alpha = None,
     delta: o.Delta = None,
+    confidence: Annotated[
+        str | None,
+        o.option(o.CERTIFICATE, "SHARE", "The same the other way round: 99% is --delta 0.01."),
+    ] = None,
     seed: o.Seed = None,
     config: o.Config = None,
     out: o.Out = None,
@@ -198,6 +245,10 @@ def prune(
 
     The channels that matter least are removed, the rest is retrained towards the outputs of the
     original, and both networks are compared on test samples that nothing else has used.
+
+    How small is up to you (--params and the like), or found out (--max-drop): candidates are tested
+    from large to small on the test samples until one fails, and the last that passed is the result.
+    If none passes, the original stays, and the exit code is 1.
 
     Writes pruned.safetensors (the small network with its plan), certificate.json, report.html,
     report.json and config.yaml. An interrupted run goes on with --resume.
@@ -210,10 +261,14 @@ def prune(
         "method": method, "multiple": multiple, "recipe.epochs": epochs,
         "recipe.learning_rate": learning_rate, "calibration_samples": calibration_samples,
         "retraining_samples": retraining_samples, "certification_samples": certification_samples,
-        "alpha": alpha, "delta": delta, "data_dir": data_dir, "download": download, "seed": seed,
+        "max_drop": max_drop, "max_disagreement": max_disagreement, "smallest_in": smallest_in,
+        "selection_samples": selection_samples,
+        "alpha": alpha, "delta": delta_of(delta, confidence),
+        "data_dir": data_dir, "download": download, "seed": seed,
     }  # fmt: skip
     settings = resolve(PruneConfig, config, given)
-    budget = settings.budget
+    tolerance = settings.tolerance
+    size = how_small(settings)
     method_named(settings.method)
     directory = choose_directory(out, command="prune", resume=resume)
     check_same_config(directory, settings)
@@ -224,6 +279,8 @@ def prune(
     if outcome_files(directory) and not stages_left(directory):
         speaker.say("This run is finished.")
         speaker.files(outcome_files(directory))
+        if not has_network(directory):
+            raise typer.Exit(1)
         return
     progress = progress_for_people(quiet=quiet)
     with run_in(directory, command="prune", epochs=settings.recipe.epochs):
@@ -232,6 +289,7 @@ def prune(
             calibration=settings.calibration_samples,
             retraining=settings.retraining_samples,
             certification=settings.certification_samples,
+            selection=settings.selection_samples if tolerance else 0,
             seed=settings.seed,
             progress=progress,
         )
@@ -245,7 +303,8 @@ def prune(
             speaker,
             model,
             parts.calibration.loader(settings.batch_size),
-            budget=budget,
+            **size,
+            **({"selection": parts.selection.loader(250)} if len(parts.selection) else {}),
             certification=parts.certification.loader(250),
             evaluation=parts.evaluation.loader(250),
             retraining=parts.retraining.loader(
@@ -258,8 +317,8 @@ def prune(
             through_norms=settings.through_norms,
             method=settings.method,
             multiple=settings.multiple,
-            latency_batches=_timed(settings.latency_batches, budget),
-            alpha=settings.alpha,
+            latency_batches=_timed(settings),
+            robustness_samples=settings.robustness_samples,
             delta=settings.delta,
             seed=settings.seed,
             progress=progress,
@@ -277,18 +336,28 @@ def prune(
         stages.clear()
     speaker.outcome(result)
     speaker.files(written)
+    if result.walk is not None and result.walk.chosen is None:
+        raise typer.Exit(1)
 
 
-def _timed(batches: tuple[int, ...], budget: Budget | Latency) -> tuple[int, ...]:
-    """The batch sizes to measure run times at, that of the budget among them."""
-    return tuple(sorted({*batches, budget.batch})) if isinstance(budget, Latency) else batches
+def _timed(settings: PruneConfig) -> tuple[int, ...]:
+    """The batch sizes to measure run times at, that of a latency budget among them."""
+    batches = settings.latency_batches
+    if settings.tolerance is not None or not isinstance(settings.budget, Latency):
+        return batches
+    return tuple(sorted({*batches, settings.budget.batch}))
 
 
 def _pruned(
     speaker: Speaker, model: nn.Module, calibration: Iterable[object], **options: Any
 ) -> PruneResult:
-    """As `prunella.prune`; where nothing can be removed, or not enough, every layer is listed."""
+    """As `prunella.prune`; where nothing can be removed, or not enough, every layer is listed.
+
+    With a risk instead of a budget as `prunella.smallest`.
+    """
     try:
+        if "risk" in options:
+            return smallest(model, calibration, **options)
         return prune_network(model, calibration, **options)
     except (BudgetError, GraphError):
         chosen = {name: options[name] for name in _OF_TRACE}
