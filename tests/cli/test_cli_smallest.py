@@ -11,6 +11,7 @@ import yaml
 import prunella as library
 from prunella.files.stages import StageFiles
 from prunella.pipeline import shrink
+from prunella.pipeline.judging import Answers
 
 
 @pytest.fixture
@@ -116,7 +117,7 @@ def test_none_passes(searching, prunella, monkeypatch):
 
 
 def _all_differ(self, small):
-    return shrink.Answers(n=200, plus=200)
+    return Answers(n=200, plus=200)
 
 
 def test_a_start_is_looked_for_where_training_samples_are_left(searching, prunella):
