@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from types import MappingProxyType
 from typing import Any
 
 from torch import nn
 
 from prunella.certificate.build import certify
+from prunella.certificate.choice import certificate_of_choice
 from prunella.certificate.layers import Cut
 from prunella.certificate.losses import Loss
 from prunella.certificate.words import assumptions
@@ -22,6 +24,7 @@ from prunella.core.certificates import (
     derived,
     digest_problem,
 )
+from prunella.core.certified import Choice
 from prunella.core.errors import InputError
 from prunella.core.progress import Progress, silent
 from prunella.core.samples import SampleIds
@@ -116,12 +119,12 @@ def verify_certificate(
             "the certificate bounds errors of layers; give the plan of the small network as "
             "`layers`."
         )
-    found = certify(
+    again = partial(
+        certify,
         original,
         small,
         loader,
         alpha=stated.alpha,
-        delta=stated.delta,
         per_class=bool(stated.classes),
         top_k=None if stated.top_k is None else stated.top_k.k,
         losses={bound.name: losses[bound.name] for bound in stated.losses},
@@ -129,6 +132,8 @@ def verify_certificate(
         used=used,
         progress=progress,
     )
+    choice = stated.choice
+    found = again(delta=stated.delta) if choice is None else _chosen(again, stated, choice)
     expected = _with_record(found, stated, data)
     differences = [*_in_text(data, stated), *_compared("", asdict(stated), asdict(expected))]
     return Verification(certificate=stated, differences=tuple(differences), verified=tuple(data))
@@ -143,10 +148,25 @@ def _check_losses(stated: Certificate, losses: Mapping[str, Loss]) -> None:
         )
 
 
+def _chosen(again: Callable[..., Certificate], stated: Certificate, choice: Choice) -> Certificate:
+    """What was found of a network that was chosen on the samples themselves.
+
+    That the candidates before it passed cannot be seen from here; that it passed itself can.
+    """
+    field = "accuracy_drop_upper" if choice.risk == "accuracy_drop" else "disagreement_upper"
+    level, own = getattr(stated, field), getattr(again(delta=stated.delta), field)
+    if level is None or own is None or own > level:  # it did not pass, or the risk is not there
+        level = own
+    found = again(delta=stated.delta / choice.candidates)
+    return certificate_of_choice(found, choice, level=level, delta=stated.delta)
+
+
 def _with_record(found: Certificate, stated: Certificate, data: Mapping[str, Any]) -> Certificate:
     """What was found, with that which only the maker of the certificate knew."""
     if data["schema_version"] == 1:
         found = replace(found, samples_needed=None)
+    if stated.choice is not None:
+        return replace(found, used_samples=max(stated.used_samples, found.used_samples))
     if stated.used_samples < found.used_samples:
         return found
     texts = assumptions(

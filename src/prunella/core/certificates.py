@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from prunella.core import certificate_words, certified
-from prunella.core.certified import ClassBound, LayerBound, LossBound, TopKBound
+from prunella.core.certified import Choice, ClassBound, LayerBound, LossBound, TopKBound
 from prunella.core.errors import FileError
 from prunella.core.jsontext import NewerVersionError, Upgrade, read_json, upgraded
 from prunella.core.words import shown
@@ -48,6 +48,7 @@ class Certificate:
         top_k: The same for the k best classes, if it was asked for.
         losses: Losses of the user's own, if there were any.
         layers: Errors of the layers that read cut channels, if they were asked for.
+        choice: How the network was chosen on these very samples; None if it was not.
     """
 
     alpha: float
@@ -68,6 +69,7 @@ class Certificate:
     top_k: TopKBound | None = None
     losses: tuple[LossBound, ...] = ()
     layers: tuple[LayerBound, ...] = ()
+    choice: Choice | None = None
 
     @property
     def statement(self) -> str:
@@ -199,7 +201,7 @@ def _from_version_1(data: dict[str, Any]) -> dict[str, Any]:
     texts = data.get("assumptions")
     found = re.search(r"none of the ([\d,]{1,30}) samples recorded", str(texts))
     used = int(found[1].replace(",", "") or 0) if found else 0
-    nothing: dict[str, Any] = {"samples_needed": None, "top_k": None}
+    nothing: dict[str, Any] = {"samples_needed": None, "top_k": None, "choice": None}
     return {**data, **nothing, "used_samples": used, "classes": [], "losses": [], "layers": []}
 
 
@@ -247,12 +249,15 @@ _FIELDS: dict[str, Callable[[object], bool]] = {
     "top_k": certified.is_top_k_bound,
     "losses": _tuple_of(certified.is_loss_bound),
     "layers": _tuple_of(certified.is_layer_bound),
+    "choice": certified.is_choice,
 }
-_PARTS: dict[str, type[ClassBound] | type[TopKBound] | type[LossBound] | type[LayerBound]] = {
+_Part = ClassBound | TopKBound | LossBound | LayerBound | Choice
+_PARTS: dict[str, type[_Part]] = {
     "classes": ClassBound,
     "top_k": TopKBound,
     "losses": LossBound,
     "layers": LayerBound,
+    "choice": Choice,
 }
 
 
@@ -266,7 +271,7 @@ def _read_field(data: dict[str, Any], name: str) -> Any:
     value = data[name]
     if name == "logit_error_bound" and value == _INFINITY:
         return math.inf
-    if name == "top_k":
+    if name in ("top_k", "choice"):
         return _read_part(value, name)
     if isinstance(value, list):
         return tuple(_read_part(entry, name) if name in _PARTS else entry for entry in value)

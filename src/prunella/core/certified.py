@@ -6,6 +6,8 @@ import math
 from dataclasses import dataclass
 from typing import TypeGuard
 
+from prunella.core.walks import RISKS
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClassBound:
@@ -82,6 +84,21 @@ class LayerBound:
     name: str
     error_bound: float | None
     samples_needed: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Choice:
+    """How a network was chosen on the certification samples themselves.
+
+    Attributes:
+        risk: The tested risk, "accuracy_drop" or "disagreement"; its bound in the certificate is
+            the level of the tests, which holds whatever was tried before.
+        candidates: How many networks were fixed beforehand; the other bounds hold for all of them
+            together, because each was made at delta divided by their number.
+    """
+
+    risk: str
+    candidates: int
 
 
 def is_number(value: object) -> TypeGuard[float]:
@@ -165,4 +182,11 @@ def is_layer_bound(value: object) -> bool:
         and bool(value.name)
         and is_size(value.error_bound)
         and is_whole(value.samples_needed, low=1)
+    )
+
+
+def is_choice(value: object) -> bool:
+    """Whether it can be part of a certificate, or None."""
+    return value is None or (
+        isinstance(value, Choice) and value.risk in RISKS and is_whole(value.candidates, low=1)
     )

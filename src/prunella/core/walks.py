@@ -71,7 +71,7 @@ class Walk:
     @property
     def claim(self) -> str:
         """What is claimed of the chosen network, in words."""
-        return f"{_CLAIMS[self.risk]} at most {100 * self.alpha:g} {_UNITS[self.risk]}"
+        return claim(self.risk, self.alpha)
 
     @property
     def sign(self) -> str:
@@ -97,3 +97,8 @@ _CLAIMS = {
     "disagreement": "the networks name different classes for",
 }
 _UNITS = {"accuracy_drop": "percentage points", "disagreement": "% of new samples"}
+
+
+def claim(risk: str, level: float) -> str:
+    """What is claimed of a network whose risk was tested at a level, in words."""
+    return f"{_CLAIMS[risk]} at most {100 * level:g} {_UNITS[risk]}"

@@ -12,7 +12,9 @@ import torch
 from torch import nn
 
 from prunella.certificate import certify
+from prunella.certificate.choice import certificate_of_choice
 from prunella.core.budgets import Budget, Params
+from prunella.core.certified import Choice
 from prunella.core.progress import Progress
 from prunella.core.results import Accuracies
 from prunella.core.samples import SampleIds
@@ -21,7 +23,6 @@ from prunella.core.walks import SHARES, Risk, Step, Walk
 from prunella.graph.labelled_run import require_prunable
 from prunella.measure import compare_latency, cost
 from prunella.pipeline.candidates import Candidate, Candidates, reachable_plans
-from prunella.pipeline.choosing import certificate_of_choice, step_words
 from prunella.pipeline.job import (
     NoStages,
     Stages,
@@ -44,7 +45,7 @@ from prunella.pipeline.samples import (
     sample_ids,
 )
 from prunella.pipeline.task import Task
-from prunella.pipeline.walking import lowest_promising, walk
+from prunella.pipeline.walking import lowest_promising, step_words, walk
 from prunella.planning import make_plan
 from prunella.plans import Plan
 from prunella.retrain import Recipe
@@ -200,7 +201,9 @@ def smallest(
                 used=(used,),
                 progress=bars,
             ),
-            found,
+            Choice(risk=task.risk, candidates=len(candidates)),
+            level=task.alpha,
+            delta=task.delta,
         )
     # The choice was made on the certification samples, so no later certificate may use them.
     informed = SampleIds.union([seen, aside, fresh])

@@ -84,3 +84,14 @@ def lowest_promising(count: int, promising: Callable[[int], bool]) -> int:
         else:
             beyond = middle
     return found
+
+
+def step_words(step: Step, risk: str, unit: str) -> str:
+    """What one test found, in a line."""
+    observed, upper = 100 * abs(step.observed), 100 * step.upper
+    if risk == "disagreement":
+        seen = f"{observed:.2f} % differ, of new samples at most {upper:.2f} %"
+    else:
+        change = "lost" if step.observed >= 0 else "gained"
+        seen = f"{observed:.2f} points {change}, on new samples at most {upper:.2f} lost"
+    return f"{100 * step.share:g} % of the {unit}: {seen}: {'passed' if step.passed else 'failed'}"

@@ -74,7 +74,7 @@ def test_a_certificate_holds_as_it_stands() -> None:
     assert result.matches
     assert result.certificate == Certificate.from_json(text)
     assert set(result.verified) == set(json.loads(text))
-    assert len(result.verified) == 22
+    assert len(result.verified) == 23
 
 
 def test_order_and_batches_of_the_samples_play_no_part() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from dataclasses import replace
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 import prunella
 from prunella.bounds import clopper_pearson_upper, paired_difference_upper
+from prunella.core.certified import Choice
 from prunella.core.errors import BudgetError, DataError, GraphError, InputError
 from prunella.core.levels import confidence, level
 from prunella.core.types import Cost
@@ -561,3 +563,38 @@ def test_impossible_walks_are_refused(result, change):
     damaged = dataclasses.replace(report, walk=dataclasses.replace(report.walk, **change))
     with pytest.raises(prunella.FileError, match=r"report.walk: \d+ tests of \d+ candidates"):
         from_json(to_json(damaged))
+
+
+# -- the certificate of a choice, computed again ---------------------------------------------------
+
+
+def verified(result, trained, dataset, **changes):
+    text = replace(result.certificate, **changes).to_json()
+    return prunella.verify_certificate(text, trained, result.model, loader(dataset))
+
+
+def test_the_certificate_of_a_choice_can_be_computed_again(result, trained, sets):
+    found = verified(result, trained, sets["certification"])
+    assert found.matches, found.differences
+    assert found.certificate.choice == Choice(
+        risk="accuracy_drop", candidates=len(result.walk.shares)
+    )
+    assert found.certificate.accuracy_drop_upper == 0.04
+
+
+def test_a_level_that_the_network_did_not_pass_is_found(result, trained, sets):
+    own = result.walk.chosen_step.upper
+    found = verified(result, trained, sets["certification"], accuracy_drop_upper=own - 1e-4)
+    named = {difference.field: difference.found for difference in found.differences}
+    assert named["accuracy_drop_upper"] == pytest.approx(own, abs=1e-9)
+
+
+def test_fewer_candidates_than_there_were_or_another_risk_are_found(result, trained, sets):
+    other = Choice(risk="accuracy_drop", candidates=1)
+    fewer = verified(result, trained, sets["certification"], choice=other)
+    assert "disagreement_upper" in {difference.field for difference in fewer.differences}
+    other = Choice(risk="disagreement", candidates=len(result.walk.shares))
+    risk = verified(result, trained, sets["certification"], choice=other)
+    assert "accuracy_drop_upper" in {difference.field for difference in risk.differences}
+    none = verified(result, trained, sets["certification"], choice=None)
+    assert {"accuracy_drop_upper", "disagreement_upper"} <= {d.field for d in none.differences}

@@ -5,10 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 
 from prunella.core.certificates import Certificate
-from prunella.core.walks import Step, Walk
+from prunella.core.certified import Choice
+from prunella.core.walks import claim
 
 
-def certificate_of_choice(certificate: Certificate, walk: Walk) -> Certificate:
+def certificate_of_choice(
+    certificate: Certificate, choice: Choice, *, level: float, delta: float
+) -> Certificate:
     """The certificate of the chosen network, each of whose bounds holds although it was chosen.
 
     The bound of the tested risk becomes the level of the walk (theorem 1 of
@@ -17,21 +20,29 @@ def certificate_of_choice(certificate: Certificate, walk: Walk) -> Certificate:
     that with probability 1 - delta each of them holds for all candidates.
 
     Args:
-        certificate: Of the chosen network, made at walk.delta / len(walk.shares).
-        walk: How it was chosen.
+        certificate: Of the chosen network, made at `delta / choice.candidates`.
+        choice: How it was chosen.
+        level: What the risk of each candidate was tested against.
+        delta: Probability that a given bound is wrong.
     """
-    tested_drop = walk.risk == "accuracy_drop"
+    tested_drop = choice.risk == "accuracy_drop"
     return replace(
         certificate,
-        delta=walk.delta,
-        disagreement_upper=certificate.disagreement_upper if tested_drop else walk.alpha,
-        accuracy_drop_upper=walk.alpha if tested_drop else certificate.accuracy_drop_upper,
-        assumptions=_assumptions(walk, labelled=certificate.accuracy_drop is not None),
+        delta=delta,
+        disagreement_upper=certificate.disagreement_upper if tested_drop else level,
+        accuracy_drop_upper=level if tested_drop else certificate.accuracy_drop_upper,
+        assumptions=_assumptions(
+            choice,
+            level=level,
+            delta=delta,
+            labelled=certificate.accuracy_drop is not None,
+        ),
+        choice=choice,
     )
 
 
-def _assumptions(walk: Walk, *, labelled: bool) -> tuple[str, ...]:
-    count = len(walk.shares)
+def _assumptions(choice: Choice, *, level: float, delta: float, labelled: bool) -> tuple[str, ...]:
+    count = choice.candidates
     bounds = 3 if labelled else 2
     return (
         "The certification samples are independent draws from one distribution, and new samples "
@@ -42,23 +53,12 @@ def _assumptions(walk: Walk, *, labelled: bool) -> tuple[str, ...]:
         "fixed without them. The samples were not used to train, calibrate or repair any of these "
         "(compared by fingerprint with the calibration, retraining and selection samples).",
         f"The choice is accounted for. The candidates were tested one after another until one "
-        f"failed, so that {walk.claim} with confidence {100 * (1 - walk.delta):g} % however many "
-        f"there are. The other bounds were each made at a {count}th of {walk.delta:g}, and "
+        f"failed, so that {claim(choice.risk, level)} with confidence {100 * (1 - delta):g} % "
+        f"however many there are. The other bounds were each made at a {count}th of {delta:g}, and "
         "so hold for all candidates at once.",
-        f"Each bound on its own holds with confidence {100 * (1 - walk.delta):g} %; all {bounds} "
-        f"together with at least {max(0.0, 100 * (1 - bounds * walk.delta)):g} %. The share of "
+        f"Each bound on its own holds with confidence {100 * (1 - delta):g} %; all {bounds} "
+        f"together with at least {max(0.0, 100 * (1 - bounds * delta)):g} %. The share of "
         "wrong certificates is counted over repeated draws of the certification samples.",
         "Both networks are used as they were certified: in evaluation mode, with these weights and "
         "the same preparation of inputs. Other number formats or hardware may round differently.",
     )
-
-
-def step_words(step: Step, risk: str, unit: str) -> str:
-    """What one test found, in a line."""
-    observed, upper = 100 * abs(step.observed), 100 * step.upper
-    if risk == "disagreement":
-        seen = f"{observed:.2f} % differ, of new samples at most {upper:.2f} %"
-    else:
-        change = "lost" if step.observed >= 0 else "gained"
-        seen = f"{observed:.2f} points {change}, on new samples at most {upper:.2f} lost"
-    return f"{100 * step.share:g} % of the {unit}: {seen}: {'passed' if step.passed else 'failed'}"
