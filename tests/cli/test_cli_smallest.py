@@ -75,6 +75,22 @@ def test_the_same_samples_cannot_certify_it_again(found, weights, prunella):
     assert "were already used to train, calibrate or choose the small network" in said.err
 
 
+def test_the_certificate_of_a_search_is_verified(found, weights, prunella):
+    def verified(path):
+        return prunella(
+            "verify", path, "--network", "own_nets:net", "--data", "own_nets:samples",
+            "--weights", weights, "--pruned", "run/pruned.safetensors",
+        )  # fmt: skip
+
+    said = verified("run/certificate.json")
+    assert (said.code, said.err) == (0, "")
+    assert said.out.startswith("The certificate is what was found.")
+    data = json.loads(Path("run/certificate.json").read_text())
+    data["choice"]["candidates"] = 2
+    Path("changed.json").write_text(json.dumps(data))
+    assert verified("changed.json").code == 1
+
+
 def test_the_configuration_makes_the_run_again(found, prunella):
     config = yaml.safe_load(Path("run/config.yaml").read_text())
     assert config["max_disagreement"] == "30%"

@@ -139,6 +139,16 @@ def test_a_certificate_file(code):
     assert "The choice is accounted for" in words
 
 
+def test_a_checker_verifies_it(code, capsys):
+    capsys.readouterr()
+    assert main([
+        "verify", "run/certificate.json", "--network", "scenario_nine:network",
+        "--weights", "net.safetensors", "--pruned", "run/pruned.safetensors",
+        "--data", "scenario_nine:samples",
+    ]) == 0  # fmt: skip
+    assert "The certificate is what was found." in capsys.readouterr().out
+
+
 def test_it_can_be_checked_again(report, trained, small, module):
     """Both networks, run over the certification samples once more, give the numbers of the walk."""
     certificate = prunella.Certificate.from_json(Path("run/certificate.json").read_text())

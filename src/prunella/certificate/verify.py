@@ -96,6 +96,10 @@ def verify_certificate(
     such changes pass. The number of used samples is only found to be too small, where `used` has
     more.
 
+    Of a network that was chosen by a search it is computed again that it has passed its own test;
+    that the larger ones passed before it is the record of the search. Leave the samples of its plan
+    out of `used`, as they count these very samples among the used ones.
+
     Args:
         text: The certificate as `Certificate.to_json` wrote it, of any schema version.
         original: The network before pruning.

@@ -90,7 +90,8 @@ def verify(
             load(settings.pruned, model),
             samples.loader(settings.batch_size),
             layers=plan,
-            used=(plan.samples,),
+            # A search counts the samples of its certificate among those that informed the plan.
+            used=() if stated.choice is not None else (plan.samples,),
             progress=progress,
         )
     speaker.verification(result)
