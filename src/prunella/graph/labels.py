@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -18,68 +17,12 @@ from torch import Tensor
 
 from prunella.core.types import Role
 from prunella.graph.layout import compact, distinct, is_rising, numbers_of, shrunk, spread, thin
+from prunella.graph.notes import Axis, Heads, Later, Product
 from prunella.graph.splits import Split
 from prunella.ops import StoredTensors, View
 
 FIXED = 0
 _CAPACITY = 1 << 12
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Axis:
-    """The block of labels of one axis of one stored tensor: first, first + 1, ..."""
-
-    tensor: str
-    axis: int
-    first: int
-    size: int
-
-
-@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
-class Heads:
-    """Equal blocks of one activation axis that were contracted one by one, as attention does.
-
-    Attributes:
-        module: Dotted name of the module that did it.
-        labels: (heads,) one label of each head.
-        width: Positions of one head.
-    """
-
-    module: str
-    labels: Tensor
-    width: int
-
-
-@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
-class Product:
-    """A product of two activations; the work goes down with the channels that it is done for.
-
-    Attributes:
-        labels: (positions,) labels that do equal shares of it.
-        macs: Multiply-adds.
-    """
-
-    labels: Tensor
-    macs: int
-
-
-@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
-class Later:
-    """A parameter that meets different channels at one position; decided at the end of the run.
-
-    Attributes:
-        result: Labels of the channels.
-        wide: The parameter's labels in the same shape.
-        layer: The parameter's labels in its own shape.
-        axes: Axes of the result along which the parameter extends.
-        reason: Why the parameter's axis is frozen if no channels are left along it.
-    """
-
-    result: Tensor
-    wide: Tensor
-    layer: Tensor
-    axes: list[int]
-    reason: str
 
 
 class Labels:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Any, final
+from typing import Annotated, Any
 
 import torch
 import typer
@@ -27,17 +27,16 @@ from prunella.cli.rundir import (
 from prunella.cli.samples import divide
 from prunella.cli.say import Speaker
 from prunella.cli.sizes import delta_of, how_small
+from prunella.cli.stages import SpokenStages
 from prunella.core.budgets import Latency
 from prunella.core.errors import BudgetError, GraphError
-from prunella.core.types import ChannelScores
-from prunella.files import PassFile, load_weights
+from prunella.files import load_weights
 from prunella.files.stages import StageFiles
 from prunella.methods import METHODS
 from prunella.methods import method as method_named
 from prunella.pipeline import PruneResult, smallest
 from prunella.pipeline import prune as prune_network
 from prunella.pipeline.samples import first_sample
-from prunella.retrain import Checkpoint
 from prunella.terminal import progress_for_people
 from prunella.tracing import trace
 
@@ -322,7 +321,7 @@ def prune(
             delta=settings.delta,
             seed=settings.seed,
             progress=progress,
-            stages=_SpokenStages(stages, speaker, epochs=settings.recipe.epochs),
+            stages=SpokenStages(stages, speaker, epochs=settings.recipe.epochs),
             on_stage=speaker.stage,
         )
         speaker.stage("writing the results")
@@ -363,39 +362,3 @@ def _pruned(
         chosen = {name: options[name] for name in _OF_TRACE}
         speaker.left_whole(trace(model, first_sample(calibration), **chosen))
         raise
-
-
-@final
-class _SpokenStages:
-    """Keeps the results of the stages, and says how far the retraining has come."""
-
-    def __init__(self, files: StageFiles, speaker: Speaker, *, epochs: int) -> None:
-        self.files = files
-        self.speaker = speaker
-        self.epochs = epochs
-
-    def scoring(self) -> PassFile:
-        file = self.files.scoring()
-        state = file.load()
-        if state is not None:
-            self.speaker.say(f"  {state.samples.count:,} samples done before the interruption")
-        return file
-
-    def save_scores(self, scores: ChannelScores) -> None:
-        self.files.save_scores(scores)
-
-    def load_scores(self) -> ChannelScores | None:
-        scores = self.files.load_scores()
-        if scores is not None:
-            self.speaker.say("  done before the interruption")
-        return scores
-
-    def save_training(self, checkpoint: Checkpoint) -> None:
-        self.files.save_training(checkpoint)
-        self.speaker.epoch(checkpoint.records[-1], epochs=self.epochs)
-
-    def load_training(self) -> Checkpoint | None:
-        checkpoint = self.files.load_training()
-        if checkpoint is not None:
-            self.speaker.say(f"  {checkpoint.epoch} of {self.epochs} epochs done before")
-        return checkpoint

@@ -4,9 +4,10 @@ from prunella.graph.rules import (
     attention,
     contract,
     elementwise,
+    joining,
     movement,
     normalise,
     reduce,
 )
 
-__all__ = ["attention", "contract", "elementwise", "movement", "normalise", "reduce"]
+__all__ = ["attention", "contract", "elementwise", "joining", "movement", "normalise", "reduce"]

@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 
 from prunella.graph.call import Call, rule
-from prunella.graph.labels import Heads, Labels, Product
+from prunella.graph.labels import Labels
+from prunella.graph.notes import Heads, Product
 from prunella.graph.rules.contract import freeze_all
 from prunella.graph.rules.elementwise import fill, meet
 

@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 
 from prunella.graph.call import Call, rule
-from prunella.graph.labels import FIXED, Labels, Later
+from prunella.graph.labels import FIXED, Labels
 from prunella.graph.layout import compact, varying_axes
+from prunella.graph.notes import Later
 
 _UNARY = (
     "abs", "bitwise_not", "ceil", "celu", "clamp", "clamp_max", "clamp_min", "cos", "div_scalar",
