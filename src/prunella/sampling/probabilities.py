@@ -10,6 +10,8 @@ from scipy.optimize import brentq
 
 from prunella.core.errors import InputError
 
+_LOG_MOST = 709.0  # of a number of draws; exp(709.79) is beyond the largest float
+
 
 def check_weights(
     name: str,
@@ -136,7 +138,8 @@ def draws_for_unique(
         The number of draws, a real number: at least `unique` where that is at least 1.
 
     Raises:
-        InputError: the probabilities do not sum to 1, or no number of draws gives that many.
+        InputError: the probabilities do not sum to 1, no number of draws gives that many, or it is
+            beyond the largest float.
     """
     array = check_probabilities(probabilities)
     support = int((array > 0).sum())
@@ -154,7 +157,13 @@ def draws_for_unique(
     while _unique(log_missed, math.exp(low)) > unique:
         low -= 1
     while _unique(log_missed, math.exp(high)) < unique:
-        high += 1
+        if high == _LOG_MOST:
+            raise InputError(
+                f"unique is {unique!r}, which takes more than {math.exp(_LOG_MOST):.0e} draws, as "
+                f"the smallest probability above 0 is {array[array > 0].min():.1e}; expected less, "
+                "or 0 in place of such a probability."
+            )
+        high = min(high + 1, _LOG_MOST)
     if low == high:
         return float(math.exp(low))
     root = brentq(lambda x: _unique(log_missed, math.exp(x)) - unique, low, high, xtol=1e-14)
@@ -181,4 +190,5 @@ def _log_missed(array: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _unique(log_missed: NDArray[np.float64], draws: float) -> float:
-    return float(-np.expm1(draws * log_missed).sum()) if draws > 0 else 0.0
+    with np.errstate(over="ignore"):  # to minus infinity: such a channel is drawn for certain
+        return float(-np.expm1(draws * log_missed).sum()) if draws > 0 else 0.0

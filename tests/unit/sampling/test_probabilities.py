@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -75,13 +75,23 @@ def test_errors_say_what_is_wrong() -> None:
             expected_unique([1.0], draws)
 
 
+SMALLEST = 2.2250738585072014e-308  # of the normal floats
+
+
 @settings(deadline=None)
 @given(SCORES, st.floats(1e-3, 0.999))
+@example(np.array([0.25, 1, SMALLEST, SMALLEST, SMALLEST]), 0.75)
+@example(np.array([1, SMALLEST, SMALLEST]), 0.9375)
 def test_draws_for_unique_gives_the_wanted_expectation(scores, share: float) -> None:
     p = probabilities(scores)
     support = int((p > 0).sum())
     wanted = share * support
     if support == 1 or (p.max() == 1 and wanted < 1):
+        return
+    most = math.exp(709)
+    if expected_unique(p, most) < wanted:
+        with pytest.raises(InputError, match=r"takes more than 8e\+307 draws"):
+            draws_for_unique(p, wanted)
         return
     draws = draws_for_unique(p, wanted)
     assert expected_unique(p, draws) == pytest.approx(wanted, rel=1e-9)
