@@ -29,7 +29,7 @@ from prunella.graph import trace as labelled_trace
 from prunella.graph.call import RULES, Call
 from prunella.graph.labels import Labels
 from prunella.graph.layout import compact
-from prunella.graph.rules import attention, contract, elementwise, movement, normalise
+from prunella.graph.rules import attention, contract, elementwise, joining, movement, normalise
 from prunella.surgery import apply as surgery
 from prunella.surgery import attributes
 from random_networks import Network, check, draw_network
@@ -121,7 +121,7 @@ def first_layer_axis(labels: Labels, tensor: str, axis: int, role: Any) -> Tenso
 
 
 TESTS = Path(__file__).parents[1] / "tests" / "unit" / "graph"
-RIGHT_JOIN, RIGHT_TIE, RIGHT_COMPLEMENT = movement._on_thin, Labels.tie, surgery.complement
+RIGHT_JOIN, RIGHT_TIE, RIGHT_COMPLEMENT = joining._on_thin, Labels.tie, surgery.complement
 
 
 def rules(**broken: Rule) -> Fault:
@@ -144,7 +144,7 @@ FAULTS: dict[str, Fault] = {
     "parts of a split are in reverse": instead(movement, "_each", parts_reversed),
     "parts of a split need not stay equal": instead(movement, "_note_parts", nothing),
     "blocks of a view need not stay full": instead(movement, "_note_grid", nothing),
-    "a concatenation is read in reverse": instead(movement, "_on_thin", reversed_parts),
+    "a concatenation is read in reverse": instead(joining, "_on_thin", reversed_parts),
     "flip moves nothing": rules(flip=as_it_is),
     "glu does not tie its halves": rules(glu=halves_not_tied),
     "batch norm carries nothing": instead(normalise, "meet_vectors", nothing),
