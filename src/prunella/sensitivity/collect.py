@@ -49,7 +49,8 @@ def sensitivities(
     fails, the others stop after the batch they are at.
 
     On a CPU long passes run as machine code if Numba is installed (`prunella[fast]`); the bits
-    are the same, and a `SpeedWarning` tells if it is missed.
+    are the same, and a `SpeedWarning` tells if it is missed. Bounds are in float32: activations
+    below 1e-26 may count as 0, as shares below 1e-30 do.
 
     Args:
         model: Untouched; run in evaluation mode on the device of its parameters.

@@ -125,7 +125,8 @@ class Search:
         while start < len(cells):
             part, over = cells[start : start + count], excess[start : start + count]
             fall = (limit / self._limit)[part[:, 2]]  # limits may have risen since
-            part = part[over * fall**exponent > 1]
+            # Not "> 1", which would be false where a bound is infinite and its fall rounds to 0.
+            part = part[~(over * fall**exponent <= 1)]
             self._compare(_with_both_signs(part) if both else part)
             start += count
 

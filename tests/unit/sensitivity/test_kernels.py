@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from torch import nn
 from torch.nn import functional as F
@@ -110,6 +110,10 @@ common = settings(
     dtype=st.sampled_from([torch.float32, torch.bfloat16, torch.float64]),
     seed=st.integers(0, 10_000),
 )
+@example(  # a bound to the power of 16 is infinite, and the fall of its limit, to that power, is 0
+    groups=1, width=4, outputs=2, kernel=(1, 1), stride=3, padding=0, dilation=1, bias=True,
+    results=False, kind="wide", reduction="inner", dtype=torch.float32, seed=399,
+)  # fmt: skip
 def test_convolution(
     way, groups, width, outputs, kernel, stride, padding, dilation, bias, results, kind,
     reduction, dtype, seed,
