@@ -1,9 +1,9 @@
 """Scenario 3: honest speed and export.
 
-"I have a model and a CPU target of 1.5x. I run `plan --budget latency=0.67x --device cpu --batch 1`.
-I get measured medians with spread before and after, channel counts that are multiples of 8 (or the
-stated multiple), an ONNX file that is smaller and agrees with PyTorch; if 1.5x is out of reach I am
-told the best reached and which layers are limiting."
+"I have a model and a CPU target of 1.5x. I run `plan --budget latency=0.67x --device cpu
+--batch 1`. I get measured medians with spread before and after, channel counts that are multiples
+of 8 (or the stated multiple), an ONNX file that is smaller and agrees with PyTorch; if 1.5x is out
+of reach I am told the best reached and which layers are limiting."
 
 The command is `prunella prune --latency 0.67 --latency-batch 1 --multiple 8`, then
 `prunella export`.

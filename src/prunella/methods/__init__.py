@@ -9,7 +9,7 @@ or one family, with its source and equation.
 # isort: off
 from prunella.methods import pfp  # noqa: F401
 from prunella.methods import filter_norm  # noqa: F401
-from prunella.methods import fpgm, bn_scale, thinet, taylor, uniform_random  # noqa: F401
+from prunella.methods import fpgm, bn_scale, thinet, obs, taylor, uniform_random  # noqa: F401
 
 # isort: on
 from prunella.methods.registry import METHODS, Method, Selection, method, register_method

@@ -15,8 +15,7 @@ batch size has no influence (the paper squares the mean over a mini-batch). E is
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
 
 import torch
 from torch import Tensor, nn
@@ -30,7 +29,7 @@ from prunella.core.outputs import class_scores
 from prunella.core.progress import Progress
 from prunella.core.samples import SampleIds
 from prunella.core.types import ChannelGraph, ChannelScores
-from prunella.methods.passes import batches
+from prunella.methods.passes import batches, requiring_gradients
 from prunella.methods.ranking import largest_of_all
 from prunella.methods.registry import register_method
 
@@ -94,7 +93,7 @@ def _weight_products(
 ) -> dict[str, Tensor]:
     """w dE/dw of each weight that reads channels, for one sample."""
     tensors = list(readers.values())
-    with torch.enable_grad(), _requiring_gradients(tensors):
+    with torch.enable_grad(), requiring_gradients(tensors):
         logits = class_scores(sample.call(model), 1)
         check_labels(label, logits.shape[1])
         loss = F.cross_entropy(logits, label)
@@ -125,19 +124,6 @@ def _gates(graph: ChannelGraph, products: dict[str, Tensor]) -> dict[str, Tensor
                 gradient += along[member.indices].sum(dim=1)
         found[group.name] = gradient
     return found
-
-
-@contextmanager
-def _requiring_gradients(tensors: Sequence[Tensor]) -> Iterator[None]:
-    """Let tensors have gradients; their flags are restored on exit."""
-    flags = [tensor.requires_grad for tensor in tensors]
-    try:
-        for tensor in tensors:
-            tensor.requires_grad_(True)
-        yield
-    finally:
-        for tensor, flag in zip(tensors, flags, strict=True):
-            tensor.requires_grad_(flag)
 
 
 register_method(

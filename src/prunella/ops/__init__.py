@@ -15,6 +15,14 @@ from prunella.ops.fakes import (
     without_values,
 )
 from prunella.ops.plain import PlainCall, plain_calls
+from prunella.ops.rows import (
+    Places,
+    has_plain_rows,
+    input_view,
+    output_view,
+    random_places,
+    rows_at,
+)
 from prunella.ops.shapes import result_on_meta
 from prunella.ops.storage import StoredTensors, View
 from prunella.ops.walks import modules_of, paths_of, tensors_of
@@ -25,6 +33,7 @@ __all__ = [
     "NEEDS_VALUES",
     "CallWatcher",
     "Contraction",
+    "Places",
     "PlainCall",
     "Stand",
     "StoredTensors",
@@ -37,11 +46,16 @@ __all__ = [
     "empty_on_meta",
     "evaluate",
     "evaluation_copy",
+    "has_plain_rows",
+    "input_view",
     "inputs_for",
     "modules_of",
+    "output_view",
     "paths_of",
     "plain_calls",
+    "random_places",
     "result_on_meta",
+    "rows_at",
     "standing",
     "tensors_of",
     "windows",

@@ -15,10 +15,11 @@ from prunella.core.modes import evaluating
 from prunella.core.outputs import logits_of
 from prunella.core.progress import Progress
 from prunella.plans import Plan
-from prunella.repair import reconstruct
+from prunella.repair import Kind, reconstruct, samples_within
 from prunella.retrain import reestimate_batchnorm
 
-_SAMPLES = 640  # four fifths of them for the equations, one fifth to judge the repair
+_SAMPLES = 1_280  # four fifths of them for the equations, one fifth to judge the repair
+_MEMORY = 1 << 32  # bytes of activations; where more would be needed, fewer samples are used
 
 
 def repaired(
@@ -27,14 +28,25 @@ def repaired(
     plan: Plan,
     samples: Iterable[object],
     *,
+    kind: Kind = "lstsq",
     seed: int,
     progress: Progress,
 ) -> nn.Module:
-    """Least squares and batch norm, or batch norm alone where held-out samples favour that."""
+    """Least squares and batch norm, or batch norm alone where held-out samples favour that.
+
+    Args:
+        model: The original; untouched.
+        small: Its cut copy; it may be changed.
+        plan: By which it was cut.
+        samples: For the equations, for the choice and for batch-norm statistics.
+        kind: "lstsq", or "mean" for the biases alone.
+        seed: Draws the equations.
+        progress: Reports batches.
+    """
     # A shuffling loader draws from the global generator; the result must depend on the seed alone.
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        return _better(model, small, plan, samples, seed=seed, progress=progress)
+        return _better(model, small, plan, samples, kind=kind, seed=seed, progress=progress)
 
 
 def _better(
@@ -43,31 +55,47 @@ def _better(
     plan: Plan,
     samples: Iterable[object],
     *,
+    kind: Kind,
     seed: int,
     progress: Progress,
 ) -> nn.Module:
     plain = copy.deepcopy(small)
     reestimate_batchnorm(plain, samples, progress=progress)
-    inputs = _first_inputs(samples, _SAMPLES)
-    fifth = len(inputs.tensors[0]) // 5
+    inputs = _first_inputs(model, samples)
+    count = len(inputs.tensors[0])
+    fifth = count // 5
     if fifth == 0:
         return plain
-    solve, judge = inputs.samples(slice(fifth, None)), inputs.samples(slice(fifth))
     generator = torch.Generator().manual_seed(seed)
-    reconstruct(model, small, plan.graph, plan.kept, solve, generator=generator)
+    reconstruct(
+        model,
+        small,
+        plan.graph,
+        plan.kept,
+        inputs,
+        judging=fifth,
+        kind=kind,
+        generator=generator,
+    )
+    judge = inputs.samples(slice(count - fifth, None))
     reestimate_batchnorm(small, samples, progress=progress)
     return min((small, plain), key=lambda candidate: _output_error(model, candidate, judge))
 
 
-def _first_inputs(samples: Iterable[object], count: int) -> Inputs:
-    """Of about the first `count` samples the largest part that makes one batch.
+def _first_inputs(model: nn.Module, samples: Iterable[object]) -> Inputs:
+    """Of the first samples, as many as fit into memory, the largest part that makes one batch.
 
     That is all of them, unless batches are padded to lengths of their own.
     """
     parts: dict[str, list[Inputs]] = defaultdict(list)
     found: Counter[str] = Counter()
+    count = 0
+    device = next(model.parameters()).device
     for batch in samples:
         read = read_batch(batch)
+        if not count and len(read):
+            one = read.inputs.samples(slice(1)).to(device)
+            count = min(_SAMPLES, samples_within(model, one, _MEMORY))
         parts[read.inputs.form].append(read.inputs)
         found[read.inputs.form] += len(read)
         if found.total() >= count:

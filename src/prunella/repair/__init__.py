@@ -1,5 +1,6 @@
 """Repair after a cut: consumers learn to do without the channels that are gone."""
 
-from prunella.repair.reconstruct import reconstruct
+from prunella.repair.memory import samples_within
+from prunella.repair.reconstruct import Kind, reconstruct
 
-__all__ = ["reconstruct"]
+__all__ = ["Kind", "reconstruct", "samples_within"]

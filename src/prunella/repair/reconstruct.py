@@ -1,24 +1,21 @@
-"""Least-squares reconstruction of the consumers' weights.
+"""Repair of the weights that read cut channels, in the order in which they run.
 
-For each consumer of pruned channels, in the order in which they run, with rows a of the cut
-network's inputs to it and targets z, the original's pre-activations of the same samples and
-positions,
-
-    minimise over W   sum_rows |W a - z|^2 + ridge * mean(diag(A^T A)) * |W - W0|^2
-
-where W0 are the weights right after the cut. Each consumer is fed by the network as repaired so
-far, so that later layers make up for what earlier ones could not.
+Each consumer's weights are solved again so that its sums come as near as possible to those of the
+original, on the same samples and positions; see `equations`. Each is fed by the network as
+repaired so far, so that later layers make up for what earlier ones could not. Both networks
+therefore run once, with all samples together.
 
 Source: He, Zhang, Sun, "Channel pruning for accelerating very deep neural networks", ICCV 2017,
-section 3.1 (reconstruction after selection), with a ridge towards the unrepaired weights. Where W0
-estimated the sums without bias (drawn channels), W does not: docs/theory/sampling.md, section 5.
+section 3.1 (reconstruction after selection), with a ridge towards the unrepaired weights. Where
+these estimated the sums without bias (drawn channels), the new ones do not:
+docs/theory/sampling.md, section 5.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -27,10 +24,25 @@ from prunella.core.inputs import Inputs
 from prunella.core.modes import attention_in_parts, evaluating
 from prunella.core.positions import complement, removed_positions
 from prunella.core.types import ChannelGraph
-from prunella.ops import CallWatcher, Contraction, StoredTensors, contraction_of, windows
+from prunella.ops import (
+    CallWatcher,
+    Contraction,
+    Places,
+    StoredTensors,
+    contraction_of,
+    has_plain_rows,
+    input_view,
+    output_view,
+    random_places,
+    rows_at,
+)
+from prunella.repair.equations import Equations, Solution
 
-RIDGE = 1e-4
+Kind = Literal["mean", "lstsq"]
+RIDGES = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1)
 _ROWS = 1 << 15  # equations for each consumer: many times the unknowns of common layers
+_JUDGED = 1 << 13  # rows that judge them
+_BLOCK = 1 << 12  # rows in memory at once
 
 
 def reconstruct(
@@ -40,13 +52,15 @@ def reconstruct(
     kept: Mapping[str, Tensor],  # group name -> (kept,) int64
     inputs: object,
     *,
+    judging: int = 0,
     generator: torch.Generator,
-    ridge: float = RIDGE,
+    kind: Kind = "lstsq",
+    ridges: Sequence[float] = RIDGES,
 ) -> tuple[str, ...]:
-    """Re-solve the consumers of pruned channels in `small`, in place.
+    """Solve the consumers of pruned channels in `small` again, in place.
 
     Both networks run once on all inputs together, so their number bounds the memory: that of one
-    layer's activations, and of at most 32,768 rows of targets for each consumer.
+    layer's activations, and of at most 40,960 rows of targets for each consumer.
 
     Args:
         original: Untouched.
@@ -55,12 +69,16 @@ def reconstruct(
         kept: The units that `small` has.
         inputs: Calibration samples in one batch: a tensor (N, ...), a tuple of positional
             arguments, or a dictionary of keyword arguments.
+        judging: How many of the samples, the last ones, make no equations, but choose the ridge
+            of each consumer and whether it is repaired at all. With 0 the first ridge is taken.
         generator: Draws the rows (samples and positions) that make the equations.
-        ridge: Weight of staying near the unrepaired weights, relative to the inputs' mean square.
+        kind: "lstsq", or "mean" for biases alone.
+        ridges: Weights of staying near the unrepaired weights, relative to the inputs' mean
+            square.
 
     Returns:
-        Names of the weights that were solved again; others (used twice, grouped, transposed) keep
-        their values.
+        Names of the weights whose consumers changed; those that are used twice, grouped or
+        transposed keep their values.
     """
     removed = removed_positions(graph, kept)
     wanted = {
@@ -72,11 +90,11 @@ def reconstruct(
     }
     device = next(original.parameters()).device
     given = Inputs.of(inputs).to(device)
-    targets = _Targets(original, wanted, removed, generator)
+    targets = _Targets(original, wanted, removed, judging / len(given.tensors[0]), generator)
     with evaluating(original), attention_in_parts(), targets:
         given.call(original)
     once = {name: found for name, found in targets.found.items() if found is not None}
-    solver = _Solver(small, once, ridge)
+    solver = _Solver(small, once, ridges if kind == "lstsq" else ())
     with evaluating(small), attention_in_parts(), solver:
         given.call(small)
     return tuple(solver.solved)
@@ -84,126 +102,119 @@ def reconstruct(
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class _Rows:
-    """What one consumer of the original computed at chosen samples and positions.
+    """What one consumer of the original gave at chosen samples and positions.
 
     Attributes:
-        index: One tensor of shape (rows,) for the sample and for each spatial axis.
+        places: Samples and positions.
         values: (rows, kept outputs).
     """
 
-    index: tuple[Tensor, ...]
+    places: Places
     values: Tensor
+
+    def blocks(self, view: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+        """What the small network's consumer reads there, and the values, a block at a time."""
+        for start in range(0, len(self.values), _BLOCK):
+            block = slice(start, start + _BLOCK)
+            yield rows_at(view, tuple(axis[block] for axis in self.places)), self.values[block]
 
 
 class _Targets(CallWatcher):
-    """Notes the original's pre-activations at random rows."""
+    """Notes the original's sums at random rows: those that make equations, and those that judge."""
 
     def __init__(
         self,
         model: nn.Module,
         wanted: set[str],
         removed: Mapping[str, Mapping[int, Tensor]],
+        judging: float,
         generator: torch.Generator,
     ) -> None:
         super().__init__()
         self.stored = StoredTensors(model)
         self.wanted = wanted
         self.removed = removed
+        self.judging = judging
         self.generator = generator
-        self.found: dict[str, _Rows | None] = {}
+        self.found: dict[str, tuple[_Rows, _Rows] | None] = {}
 
     def answer(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         out = func(*args, **kwargs)
         call = contraction_of(func, args, self.stored)
         if call is not None and call.name in self.wanted:
             again = call.name in self.found
-            self.found[call.name] = (
-                None if again or _unsupported(call, self.stored) else self._rows(call, out)
-            )
+            plain = has_plain_rows(call, self.stored)
+            self.found[call.name] = self._both(call, out) if plain and not again else None
         return out
 
-    def _rows(self, call: Contraction, out: Tensor) -> _Rows:
-        by_row = out.movedim(call.channel_axis, -1)
-        index = _random_rows(by_row.shape[:-1], self.generator, out.device)
-        values = by_row[index]
+    def _both(self, call: Contraction, out: Tensor) -> tuple[_Rows, _Rows]:
+        view = output_view(call, out)
+        # Rows of one sample follow one another, also where a call has flattened them.
+        first, *rest = view.shape[:-1]
+        held_out = round(first * self.judging)
+        solving = random_places((first - held_out, *rest), _ROWS, self.generator)
+        samples, *positions = random_places((held_out, *rest), _JUDGED, self.generator)
+        judging = (samples + first - held_out, *positions)
+        return self._rows(call, view, solving), self._rows(call, view, judging)
+
+    def _rows(self, call: Contraction, view: Tensor, places: Places) -> _Rows:
+        values = rows_at(view, places)
         gone = self.removed.get(call.name, {}).get(call.out_axis)
         if gone is not None:
             stays = complement(gone, values.shape[1])
             values = values.index_select(1, stays.to(values.device))
-        return _Rows(index=index, values=values)
+        return _Rows(places=places, values=values)
 
 
 class _Solver(CallWatcher):
     """Solves each consumer right before it runs, so that what follows sees it repaired."""
 
-    def __init__(self, model: nn.Module, targets: dict[str, _Rows], ridge: float) -> None:
+    def __init__(
+        self, model: nn.Module, targets: dict[str, tuple[_Rows, _Rows]], ridges: Sequence[float]
+    ) -> None:
         super().__init__()
         self.stored = StoredTensors(model)
         self.targets = targets
-        self.ridge = ridge
+        self.ridges = ridges
         self.solved: list[str] = []
 
     def answer(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         call = contraction_of(func, args, self.stored)
         if call is not None and call.name in self.targets:
-            self._solve(call, self.targets[call.name])
-            self.solved.append(call.name)
+            self._solve(call, *self.targets[call.name])
         return func(*args, **kwargs)
 
-    def _solve(self, call: Contraction, target: _Rows) -> None:
+    def _solve(self, call: Contraction, solving: _Rows, judging: _Rows) -> None:
         weight = self.stored.tensors[call.name]
-        rows = _input_rows(call, target.index).double()
         by_output = weight.detach().movedim(call.out_axis, 0)
-        before = by_output.flatten(1).double().t()
-        if call.bias is not None:
-            rows = torch.cat([rows, rows.new_ones(len(rows), 1)], dim=1)
-            before = torch.cat([before, call.bias.detach().double()[None]])
-        solution = ridge_towards(rows, target.values.double(), before, self.ridge)
-        if call.bias is not None:
-            call.bias.copy_(solution[-1])
-            solution = solution[:-1]
-        weight.copy_(solution.t().reshape(by_output.shape).movedim(0, call.out_axis))
+        bias = call.bias if call.bias is not None and call.bias.ndim == 1 else None
+        before = Solution(
+            weight=by_output.flatten(1).double().t(),
+            bias=None if bias is None else bias.detach().double(),
+        )
+        view = input_view(call)
+        equations = Equations(solving.blocks(view), len(solving.values), before)
+        found = _best(equations, self.ridges, list(judging.blocks(view)))
+        if found is before:
+            return
+        weight.copy_(found.weight.t().reshape(by_output.shape).movedim(0, call.out_axis))
+        if bias is not None and found.bias is not None:
+            bias.copy_(found.bias)
+        self.solved.append(call.name)
 
 
-def ridge_towards(
-    rows: Tensor,  # (n, inputs)
-    targets: Tensor,  # (n, outputs)
-    before: Tensor,  # (inputs, outputs)
-    ridge: float,
-) -> Tensor:
-    """argmin over X of |rows X - targets|^2 + ridge * mean(diag(rows^T rows)) * |X - before|^2.
+def _best(
+    equations: Equations, ridges: Sequence[float], judging: Sequence[tuple[Tensor, Tensor]]
+) -> Solution:
+    """Of no repair, the mean alone and each ridge, the best on held-out rows.
 
-    Solved by Cholesky factorisation; the ridge keeps the matrix positive definite. All rows zero
-    give `before` back.
+    Without such rows the first ridge that can be solved with.
     """
-    gram = rows.t() @ rows
-    strength = ridge * gram.diagonal().mean()
-    if not float(strength) > 0:
-        return before
-    gram.diagonal().add_(strength)
-    right = rows.t() @ targets + strength * before
-    return torch.cholesky_solve(right, torch.linalg.cholesky(gram))
-
-
-def _unsupported(call: Contraction, stored: StoredTensors) -> bool:
-    """Grouped, transposed, or with a part of a weight only."""
-    part = call.weight.numel() != stored.tensors[call.name].numel()
-    return call.groups != 1 or call.transposed or part
-
-
-def _random_rows(
-    shape: Sequence[int], generator: torch.Generator, device: torch.device
-) -> tuple[Tensor, ...]:
-    total = torch.Size(shape).numel()
-    chosen = torch.randperm(total, generator=generator)[:_ROWS]
-    return tuple(axis.to(device) for axis in torch.unravel_index(chosen, tuple(shape)))
-
-
-def _input_rows(call: Contraction, index: tuple[Tensor, ...]) -> Tensor:
-    """What the consumer reads at the chosen rows; (rows, inputs)."""
-    if call.spatial == 0:
-        return call.inputs[index[0]]
-    seen = windows(call.inputs, call)
-    # (N, *positions, C, *kernel), still a view: only the chosen rows are copied.
-    by_row = seen.movedim(1, 1 + call.spatial)
-    return by_row[index].flatten(1)
+    solutions = (*(equations.solution(ridge) for ridge in ridges), equations.mean())
+    found = [solution for solution in solutions if solution is not None]
+    if not judging:
+        return found[0] if found else equations.before
+    return min(
+        (equations.before, *found),
+        key=lambda solution: sum(solution.error(*block) for block in judging),
+    )

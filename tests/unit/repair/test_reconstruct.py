@@ -7,8 +7,9 @@ import torch
 from torch import nn
 
 import prunella
-from prunella.repair import reconstruct
-from prunella.repair.reconstruct import ridge_towards
+from prunella.core.inputs import Inputs
+from prunella.repair import reconstruct, samples_within
+from prunella.repair.equations import Equations, Solution
 
 
 def plan_without(model, example, removed):
@@ -36,7 +37,7 @@ def test_copied_channel_is_replaced_exactly():
     with torch.no_grad():
         model[0].weight[3] = 2 * model[0].weight[1]
     x = torch.randn(40, 1, 9, 9)
-    small, solved = repaired(model, x[:1], {3}, x, ridge=1e-10)
+    small, solved = repaired(model, x[:1], {3}, x, ridges=[1e-10])
     assert solved == ("2.weight",)
     with torch.no_grad():
         torch.testing.assert_close(small(x), model(x), rtol=1e-4, atol=1e-4)
@@ -46,7 +47,7 @@ def test_linear_equals_numpy_least_squares():
     torch.manual_seed(1)
     model = nn.Sequential(nn.Linear(5, 8), nn.ReLU(), nn.Linear(8, 3)).eval()
     x = torch.randn(300, 5)
-    small, _ = repaired(model, x[:1], {0, 4}, x, ridge=1e-12)
+    small, _ = repaired(model, x[:1], {0, 4}, x, ridges=[1e-12])
     with torch.no_grad():
         hidden = small[1](small[0](x)).double()
         target = model(x).double()
@@ -56,14 +57,15 @@ def test_linear_equals_numpy_least_squares():
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
 
 
-def test_infinite_ridge_changes_nothing_and_mild_one_lowers_the_error():
+def test_infinite_ridge_repairs_the_mean_alone_and_mild_one_lowers_the_error():
     torch.manual_seed(2)
     model = prunella.networks.lenet5().eval()
     x = torch.randn(64, 1, 28, 28)
     fresh = torch.randn(64, 1, 28, 28)
     _, plan = plan_without(model, x[:1], set(range(10)))
     plain = plan.apply(model).eval()
-    stiff, _ = repaired(model, x[:1], set(range(10)), x, ridge=1e12)
+    mean, _ = repaired(model, x[:1], set(range(10)), x, kind="mean")
+    stiff, _ = repaired(model, x[:1], set(range(10)), x, ridges=[1e12])
     mild, solved = repaired(model, x[:1], set(range(10)), x)
     assert solved == ("conv2.weight",)
 
@@ -71,24 +73,118 @@ def test_infinite_ridge_changes_nothing_and_mild_one_lowers_the_error():
         with torch.no_grad():
             return float((network(fresh) - model(fresh)).norm())
 
-    assert error(stiff) == pytest.approx(error(plain), rel=1e-4)
+    assert error(stiff) == pytest.approx(error(mean), rel=1e-4)
+    assert error(mean) < 0.8 * error(plain)
     assert error(mild) < 0.7 * error(plain)
 
 
-def test_ridge_solution_satisfies_its_optimality_condition():
+def parts(rows, targets):
+    return zip(rows.split(7), targets.split(7), strict=True)
+
+
+@pytest.mark.parametrize("count", [50, 5])
+@pytest.mark.parametrize("bias", [True, False])
+def test_solution_satisfies_its_optimality_condition(count, bias):
+    """With more rows than inputs and with fewer, with a bias and without one."""
     torch.manual_seed(3)
-    rows, targets = torch.randn(50, 7).double(), torch.randn(50, 2).double()
-    before = torch.randn(7, 2).double()
-    found = ridge_towards(rows, targets, before, 0.3)
-    strength = 0.3 * (rows.t() @ rows).diagonal().mean()
-    gradient = rows.t() @ (rows @ found - targets) + strength * (found - before)
+    rows, targets = torch.randn(count, 7).double() + 1, torch.randn(count, 2).double()
+    before = Solution(
+        weight=torch.randn(7, 2).double(), bias=torch.ones(2).double() if bias else None
+    )
+    found = Equations(parts(rows, targets), count, before).solution(0.3)
+    centred = rows - rows.mean(dim=0) if bias else rows
+    strength = 0.3 * centred.square().sum() / 7
+    residual = rows @ found.weight + (found.bias if bias else 0) - targets
+    gradient = centred.t() @ residual + strength * (found.weight - before.weight)
     assert float(gradient.abs().max()) < 1e-10
+    if bias:
+        assert float(residual.mean(dim=0).abs().max()) < 1e-12
 
 
-def test_dead_inputs_keep_the_weights():
-    before = torch.randn(4, 2).double()
-    zero = torch.zeros(9, 4).double()
-    assert torch.equal(ridge_towards(zero, torch.ones(9, 2).double(), before, 1e-4), before)
+def test_many_inputs_are_solved_as_exactly_as_few():
+    """From 257 inputs on products are formed in single precision."""
+    torch.manual_seed(4)
+    rows, targets = torch.randn(900, 300), torch.randn(900, 3)
+    before = Solution(weight=torch.randn(300, 3).double(), bias=None)
+    found = Equations(parts(rows, targets), 900, before).solution(1e-3).weight
+    gram = rows.double().t() @ rows.double()
+    strength = 1e-3 * gram.diagonal().mean() * torch.eye(300).double()
+    right = rows.double().t() @ targets.double() + strength @ before.weight
+    torch.testing.assert_close(
+        found, torch.linalg.solve(gram + strength, right), rtol=1e-3, atol=1e-5
+    )
+
+
+def test_dead_inputs_have_no_solution_but_a_mean():
+    before = Solution(weight=torch.randn(4, 2).double(), bias=torch.zeros(2).double())
+    equations = Equations([(torch.zeros(9, 4), torch.ones(9, 2))], 9, before)
+    assert equations.solution(1e-4) is None
+    assert equations.mean().bias.tolist() == [1.0, 1.0]
+    assert torch.equal(equations.mean().weight, before.weight)
+
+
+def test_the_mean_repair_makes_means_agree_and_keeps_the_weights():
+    torch.manual_seed(5)
+    model = nn.Sequential(nn.Linear(5, 8), nn.ReLU(), nn.Linear(8, 3)).eval()
+    x = torch.randn(300, 5)
+    _, plan = plan_without(model, x[:1], {0, 4})
+    cut = plan.apply(model).eval()
+    small, changed = repaired(model, x[:1], {0, 4}, x, kind="mean")
+    assert changed == ("2.weight",)
+    assert torch.equal(small[2].weight, cut[2].weight)
+    with torch.no_grad():
+        torch.testing.assert_close(small(x).mean(dim=0), model(x).mean(dim=0))
+        assert float((cut(x) - model(x)).mean(dim=0).abs().max()) > 0.01
+
+
+def test_a_repair_that_new_samples_contradict_is_not_made():
+    """For the samples that judge, unlike those that are solved with, the channel is off."""
+    torch.manual_seed(6)
+    model = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2)).eval()
+    with torch.no_grad():
+        model[0].weight[1] = torch.tensor([1.0, 0.0, 0.0])
+        model[0].bias[1] = 0
+    solving, judging = torch.randn(200, 3), torch.randn(50, 3)
+    judging[:, 0] = -judging[:, 0].abs()
+    both = torch.cat([solving, judging])
+    _, plan = plan_without(model, both[:1], {1})
+    cut = plan.apply(model).eval()
+    small, changed = repaired(model, both[:1], {1}, both, judging=50)
+    alone, _ = repaired(model, both[:1], {1}, both)
+    x = judging
+
+    def error(network):
+        with torch.no_grad():
+            return float((network(x) - model(x)).norm())
+
+    assert changed == ()
+    assert error(alone) > error(cut)
+    for name, tensor in small.state_dict().items():
+        assert torch.equal(tensor, cut.state_dict()[name])
+
+
+def test_held_out_samples_choose_the_ridge():
+    """Few equations with much noise: the best of several ridges is none of the smallest."""
+    torch.manual_seed(7)
+    model = nn.Sequential(nn.Linear(40, 40), nn.Tanh(), nn.Linear(40, 5, bias=False)).eval()
+    x, fresh = torch.randn(80, 40), torch.randn(500, 40)
+
+    def error(ridges):
+        small, _ = repaired(model, x[:1], set(range(20)), x, judging=30, ridges=ridges)
+        with torch.no_grad():
+            return float((small(fresh) - model(fresh)).norm())
+
+    each = {ridge: error([ridge]) for ridge in (1e-6, 1e-2, 1.0)}
+    assert error([1e-6, 1e-2, 1.0]) == min(each.values()) < 0.9 * each[1e-6]
+
+
+def test_samples_within_memory():
+    model = prunella.networks.resnet20(in_channels=1).eval()
+    one = Inputs.of(torch.zeros(1, 1, 28, 28))
+    # The sum of two times 16 maps: 37,632 numbers of 4 bytes with the result, three times.
+    many = samples_within(model, one, 1 << 30)
+    assert many == (1 << 30) // (3 * 4 * 37_632)
+    assert samples_within(model, one, 1) == 1
 
 
 def test_later_consumers_are_fed_by_the_repaired_network():
@@ -102,7 +198,7 @@ def test_later_consumers_are_fed_by_the_repaired_network():
     plan = prunella.Plan.from_kept(graph, {"0": list(range(6)), "2": list(range(7))})
     small = plan.apply(model).eval()
     generator = torch.Generator().manual_seed(0)
-    reconstruct(model, small, graph, plan.kept, x, generator=generator, ridge=1e-12)
+    reconstruct(model, small, graph, plan.kept, x, generator=generator, ridges=[1e-12])
     with torch.no_grad():
         hidden = small[3](small[2](small[1](small[0](x)))).double()
         residual = (small(x) - model(x)).double()

@@ -1,0 +1,152 @@
+"""Channels go one by one, each time the one that the others can best make up for.
+
+    H = sum over n random samples and positions of a a^T   for what each consumer reads
+    e_j = least squared error of the consumer's sums without unit j     (`surgeon`)
+    g = mean over samples and the consumer's outputs o of  sum over positions p of (dv/dz_op)^2
+    the next to go is the unit j with the least  sum over consumers of  g e_j / n
+    s_j = the loss of all that went until then, j included
+
+v is the sum of the network's outputs with random signs, so that (dv/dz)^2 is on average the sum of
+the squared derivatives of all outputs, and the loss estimates the mean squared change of the
+outputs. It is exact for linear networks with uncorrelated errors of equal size for all outputs of
+a consumer (the Gauss-Newton approximation, with the factor for outputs of Martens, Grosse,
+"Optimizing neural networks with Kronecker-factored approximate curvature", ICML 2015, replaced by
+its mean). Relative to the mean square of the outputs.
+
+The share of each group follows from the losses: with the convex function below the losses of a
+group and the cost c of one of its units, all units stay whose slope / c is above one threshold for
+all groups. This makes the smallest sum of losses for the cost, as far as costs add up; source of
+the principle: Everett, "Generalized Lagrange multiplier method for solving problems of optimum
+allocation of resources", Operations Research 11, 1963.
+
+What a consumer reads is that of the original network, so one pass over the samples serves every
+budget; the kept weights are solved again by the repair of `prune`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from prunella.allocate import CostModel, one_threshold
+from prunella.core.budgets import Budget
+from prunella.core.errors import InputError
+from prunella.core.inputs import Inputs, tensors_in
+from prunella.core.modes import attention_in_parts, evaluating, full_precision
+from prunella.core.outputs import logits_of
+from prunella.core.progress import Progress
+from prunella.core.samples import SampleIds
+from prunella.core.types import ChannelGraph, ChannelScores
+from prunella.methods.passes import batches, requiring_gradients
+from prunella.methods.ranking import largest, required
+from prunella.methods.reads import Reads
+from prunella.methods.registry import Selection, register_method
+from prunella.methods.surgeon import convex_slopes, removal_losses
+
+NAME = "obs"
+
+
+def losses(
+    model: nn.Module,
+    graph: ChannelGraph,
+    loader: Iterable[object],
+    *,
+    generator: torch.Generator,
+    progress: Progress,
+) -> ChannelScores:
+    """The loss that the outputs have come to when each unit goes."""
+    reads = Reads(model, graph, generator)
+    device = next(model.parameters()).device
+    weights = [tensor for tensor in model.parameters() if tensor.dtype.is_floating_point]
+    seen: list[SampleIds] = []
+    squares = 0.0
+    with evaluating(model), full_precision(device), attention_in_parts():
+        for batch in batches(loader, progress=progress, description="second moments"):
+            with torch.enable_grad(), requiring_gradients(weights):
+                inputs = batch.inputs.to(device)
+                squares += _run(model, reads, weights, inputs, batch.count, generator)
+            seen.append(batch.ids)
+    values = {}
+    groups = progress(graph.prunable, description="order of removal", total=len(graph.prunable))
+    for group in groups:
+        systems = reads.systems(group, 1 / squares if squares > 0 else 0.0)
+        if not systems:
+            raise InputError(
+                f"group {group.name!r}: none of its consumers ran on the calibration samples; "
+                "trace the model with inputs that take the same path."
+            )
+        values[group.name] = removal_losses(systems, group.size).float()
+    return ChannelScores(method=NAME, by_group=values, samples=SampleIds.union(seen))
+
+
+def _run(
+    model: nn.Module,
+    reads: Reads,
+    weights: Sequence[Tensor],
+    inputs: Inputs,
+    count: int,
+    generator: torch.Generator,
+) -> float:
+    """One batch forwards and backwards; the sum of the squares of the outputs."""
+    with reads.forwards(count):
+        outputs = [out for out in _judged(inputs.call(model)) if out.requires_grad]
+    if not outputs:
+        raise InputError(
+            f"method {NAME!r} needs gradients, but no output of {type(model).__name__} has any: "
+            "its forward runs under no_grad or detaches, or returns no tensor of floating-point "
+            "numbers. Let it compute gradients, or use another method, for instance 'pfp'."
+        )
+    signed = torch.stack([(out * _signs(out, generator)).sum() for out in outputs]).sum()
+    with reads.backwards():
+        torch.autograd.grad(signed, weights, allow_unused=True)
+    return sum(float(out.detach().double().square().sum()) for out in outputs)
+
+
+def _judged(outputs: object) -> list[Tensor]:
+    """The logits, or all tensors of a network that returns something else."""
+    try:
+        return [logits_of(outputs)]
+    except InputError:
+        return list(tensors_in(outputs))
+
+
+def _signs(like: Tensor, generator: torch.Generator) -> Tensor:
+    signs = 2 * torch.randint(0, 2, like.shape, generator=generator) - 1
+    return signs.to(dtype=like.dtype, device=like.device)
+
+
+@register_method(
+    NAME,
+    "remove the channels that the others can best make up for; shares by loss and cost",
+    score=losses,
+    needs="samples",
+)
+def least_loss(
+    graph: ChannelGraph,
+    scores: ChannelScores | None,
+    budget: Budget,
+    *,
+    multiple: int,
+    generator: torch.Generator,
+) -> Selection:
+    """One threshold on loss per cost for all groups; within a group the last to go stay."""
+    del generator
+    known = required(scores).by_group
+    prices = _prices(graph, budget)
+    slopes = {
+        group.name: convex_slopes(known[group.name].double()) / prices[group.name]
+        for group in graph.prunable
+    }
+    return largest(graph, known, one_threshold(graph, slopes, budget, multiple=multiple))
+
+
+def _prices(graph: ChannelGraph, budget: Budget) -> dict[str, int]:
+    """What the first unit of each group to go saves of what the budget counts, at least 1."""
+    model = CostModel(graph)
+    full = budget.measure(model.full)
+    return {
+        group.name: max(1, full - budget.measure(model.cost({group.name: group.size - 1})))
+        for group in graph.prunable
+    }
