@@ -3,15 +3,16 @@
     H = sum over n random samples and positions of a a^T   for what each consumer reads
     e_j = least squared error of the consumer's sums without unit j     (`surgeon`)
     g = mean over samples and the consumer's outputs o of  sum over positions p of (dv/dz_op)^2
-    the next to go is the unit j with the least  sum over consumers of  g e_j / n
-    s_j = the loss of all that went until then, j included
+    the next to go is the unit j with the least  (sum over consumers of  sqrt(g e_j / n))^2
+    s_j = this loss for all that went until then, j included
 
 v is the sum of the network's outputs with random signs, so that (dv/dz)^2 is on average the sum of
-the squared derivatives of all outputs, and the loss estimates the mean squared change of the
-outputs. It is exact for linear networks with uncorrelated errors of equal size for all outputs of
-a consumer (the Gauss-Newton approximation, with the factor for outputs of Martens, Grosse,
+the squared derivatives of all outputs, and g e_j / n estimates the mean squared change of the
+outputs by the error of one consumer, relative to their mean square. It is exact for linear
+networks and errors that are uncorrelated and of equal size for all outputs and positions of the
+consumer: the Gauss-Newton approximation, with the factor for outputs of Martens, Grosse,
 "Optimizing neural networks with Kronecker-factored approximate curvature", ICML 2015, replaced by
-its mean). Relative to the mean square of the outputs.
+its mean. The errors of several consumers of one unit have one cause and are taken to add up.
 
 The share of each group follows from the losses: with the convex function below the losses of a
 group and the cost c of one of its units, all units stay whose slope / c is above one threshold for

@@ -18,7 +18,7 @@ inference-aware structured pruning of language models", NeurIPS 2023, section 3.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from typing import Protocol, final
 
@@ -151,26 +151,41 @@ def _one_by_one(
 
 
 def removal_losses(systems: Sequence[System], count: int) -> Tensor:
-    """Loss of all systems together when a unit goes, with all that went before it; (count,).
+    """Loss when a unit goes, with all that went before it; (count,) float64.
 
-    The units go in the order of least loss. Of equal ones those that come later go first.
+    The systems' errors reach the outputs together. How much of them cancels is not known, so the
+    loss is the most that they can amount to, by the triangle inequality: the square of the sum of
+    the roots of the systems' losses. Units go in the order of least loss; of equal ones those that
+    come later go first.
     """
     losses = torch.zeros(count, dtype=torch.float64)
     left = torch.arange(count)
-    total, whole = 0.0, count
+    whole = count
+    totals = torch.zeros(len(systems), 1, dtype=torch.float64)
     while len(left):
         candidates = left.flip(0)
-        values = torch.stack([system.losses(candidates) for system in systems]).sum(dim=0)
+        values = _together(totals + _each(system.losses(candidates) for system in systems))
         chosen = candidates[values.argsort(stable=True)[: max(1, len(left) // _STEPS)]]
-        added = torch.stack([system.remove(chosen) for system in systems]).sum(dim=0)
-        losses[chosen] = total + added.clamp(min=0).cumsum(0)
-        total = float(losses[chosen[-1]])
+        reached = totals + _each(system.remove(chosen) for system in systems).cumsum(dim=1)
+        losses[chosen] = _together(reached)
+        totals = reached[:, -1:]
         left = left[~torch.isin(left, chosen)]
         if len(left) <= whole * 3 // 4 and len(left):
             whole = len(left)
             for system in systems:
                 system.shrink()
     return losses
+
+
+def _each(losses: Iterable[Tensor]) -> Tensor:
+    """One row for each system; rounding makes no loss negative."""
+    return torch.stack(list(losses)).clamp(min=0)
+
+
+def _together(
+    losses: Tensor,  # (systems, units)
+) -> Tensor:
+    return losses.sqrt().sum(dim=0).square()
 
 
 def convex_slopes(

@@ -73,16 +73,17 @@ def test_several_at_once_have_the_losses_of_one_after_another():
         assert float(losses[order[count - 1]]) == pytest.approx(expected, rel=1e-5)
 
 
-def test_consumers_are_added_with_their_scales():
+def test_errors_of_several_consumers_add_up_with_their_scales():
     first, second = problem(4, 2, 3, seed=1), problem(4, 1, 2, seed=2)
     systems = [Correlated(*first, 2.0), Correlated(*second, 0.25)]
     losses = removal_losses(systems, 4)
     order = losses.argsort(stable=True).tolist()
     for count in range(1, 5):
         gone = order[:count]
-        expected = 2 * least_loss(first[0], first[1], first[2][gone].reshape(-1).tolist())
-        expected += 0.25 * least_loss(second[0], second[1], second[2][gone].reshape(-1).tolist())
-        assert float(losses[order[count - 1]]) == pytest.approx(expected, rel=1e-6)
+        one = 2 * least_loss(first[0], first[1], first[2][gone].reshape(-1).tolist())
+        other = 0.25 * least_loss(second[0], second[1], second[2][gone].reshape(-1).tolist())
+        together = (one**0.5 + other**0.5) ** 2
+        assert float(losses[order[count - 1]]) == pytest.approx(together, rel=1e-6)
 
 
 def test_a_copy_costs_nothing_and_goes_first():
