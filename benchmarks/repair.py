@@ -183,7 +183,7 @@ def peer_rows(bench: Bench, method: str, shares: list[float]) -> Iterator[Row]:
 
     whole = prunella.cost(bench.model, example)
     for share in shares:
-        low, high, best = 0.0, 1.0, None
+        low, high, best, note = 0.0, 1.0, None, "no ratio reaches it"
         for _ in range(9):
             middle = (low + high) / 2
             try:

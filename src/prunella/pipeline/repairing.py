@@ -18,7 +18,7 @@ from prunella.plans import Plan
 from prunella.repair import Kind, reconstruct, samples_within
 from prunella.retrain import reestimate_batchnorm
 
-_SAMPLES = 1_280  # four fifths of them for the equations, one fifth to judge the repair
+_SAMPLES = 2_560  # four fifths of them for the equations, one fifth to judge the repair
 _MEMORY = 1 << 32  # bytes of activations; where more would be needed, fewer samples are used
 
 

@@ -187,6 +187,12 @@ def test_samples_within_memory():
     assert samples_within(model, one, 1) == 1
 
 
+def test_weights_are_no_activations_whatever_view_of_them_is_read():
+    model = nn.Sequential(nn.Linear(5, 4000), nn.ReLU(), nn.Linear(4000, 4000)).eval()
+    one = Inputs.of(torch.zeros(1, 5))
+    assert samples_within(model, one, 1 << 20) == (1 << 20) // (3 * 4 * 8_000)
+
+
 def test_later_consumers_are_fed_by_the_repaired_network():
     """Each solution is optimal given the inputs it sees in the final small network."""
     torch.manual_seed(4)
