@@ -107,6 +107,7 @@ def certificate_rows(
                 "valid": "no" if name in (_ALONE, _ESTIMATE) else "yes",
                 "delta": f"{spent:g}",
                 "level": ALPHA if name == "outputs" else "",
+                "below": "",
                 "draws": draws,
                 "wrong": f"{wrong:.4f}",
                 "allowed": f"{allowed(spent, draws):.4f}",

@@ -91,27 +91,26 @@ def by_estimate(task: Task, found: Sequence[Answers]) -> int | None:
     return passing[-1] if passing else None
 
 
-def levels(risks: NDArray[np.int64], population: int) -> list[float]:
-    """Levels just below a candidate's true risk: half a sample of the population.
+def places_of_levels(family: Family, risks: NDArray[np.int64]) -> list[int]:
+    """Candidates just below whose true risk a level is put, which is where a test errs most.
 
-    The candidates are such whose risk is above that of all before them, evenly chosen among these;
-    and the best of all, so that none is good enough.
+    Of sizes: some, evenly chosen among those whose risk is above that of all larger ones. Of equal
+    sizes: the best, so that no candidate is good enough; and the first.
 
     Args:
-        risks: True risks as numbers of samples, in the order of the tests.
-        population: N.
+        family: The m candidates.
+        risks: True risks as numbers of samples, (m,).
     """
-    before = np.concatenate(([-population], np.maximum.accumulate(risks)[:-1]))
-    higher = risks[(risks > before) & (risks >= LEAST * population)]
-    picked = higher[np.linspace(0, len(higher) - 1, _LEVELS).round().astype(int)].tolist()
-    least = [int(risks.min())] if risks.min() >= LEAST * population else []
-    return [(risk - 0.5) / population for risk in sorted({*picked, *least})]
+    if len(set(family.params.tolist())) == 1:
+        return [int(risks.argmin()), 0]
+    before = np.concatenate(([-1], np.maximum.accumulate(risks)[:-1]))
+    higher = np.flatnonzero((risks > before) & (risks >= LEAST * len(family.labels)))
+    return higher[np.linspace(0, len(higher) - 1, _LEVELS).round().astype(int)].tolist()
 
 
-# Rule: (whether it is valid, whether a draw is wrong, and the candidate that was chosen)
-_Outcome = tuple[bool, int | None]
-_OTHER: dict[Risk, Risk] = {"disagreement": "accuracy_drop", "accuracy_drop": "disagreement"}
-RULES = {
+_Outcome = tuple[bool, int | None]  # whether a draw is wrong, and what was chosen
+OTHER: dict[Risk, Risk] = {"disagreement": "accuracy_drop", "accuracy_drop": "disagreement"}
+RULES = {  # and whether they are valid
     "from the largest": True,
     "from a start": True,
     "other bound of the chosen": True,
@@ -134,7 +133,7 @@ def _of_draw(
         return place is not None and bool(own[place] > task.alpha), place
 
     largest = chosen(task, found, 0)
-    second = _OTHER[task.risk]
+    second = OTHER[task.risk]
     upper = 1.0 if largest is None else others[largest].upper(second, task.delta / len(found))
     start = start_of(task, selection, found[0].n)
     return {
@@ -172,14 +171,15 @@ def walk_rows(
         )
         draws_of[sampling] = tests, selection
     for risk in RISKS:
-        for level in levels(totals[risk], population):
+        for place in places_of_levels(family, totals[risk]):
+            level = (int(totals[risk][place]) - 0.5) / population  # half a sample below
             for delta in deltas:
                 task = Task.checked(risk=risk, alpha=level, delta=delta, unit=Params, shares=(0.5,))
                 found = {
                     sampling: _tally(family, task, *pair, risks)
                     for sampling, pair in draws_of.items()
                 }
-                yield from _rows(family, task, risks[risk], found, draws)
+                yield from _rows(family, task, place, risks[risk], found, draws)
 
 
 def _by_risk(counts: Counts) -> dict[Risk, Counts]:
@@ -195,7 +195,7 @@ def _tally(
 ) -> dict[str, tuple[float, float]]:
     """For each rule the share of wrong draws and the mean share of the parameters kept."""
     wrong, kept = dict.fromkeys(RULES, 0), dict.fromkeys(RULES, 0.0)
-    of_draws = zip(tests[task.risk], tests[_OTHER[task.risk]], selection[task.risk], strict=True)
+    of_draws = zip(tests[task.risk], tests[OTHER[task.risk]], selection[task.risk], strict=True)
     for found, others, before in of_draws:
         for rule, (bad, place) in _of_draw(task, found, others, before, risks).items():
             wrong[rule] += bad
@@ -207,6 +207,7 @@ def _tally(
 def _rows(
     family: Family,
     task: Task,
+    place: int,
     risks: NDArray[np.float64],
     found: dict[str, dict[str, tuple[float, float]]],
     draws: int,
@@ -223,6 +224,7 @@ def _rows(
             "valid": "yes" if valid else "no",
             "delta": task.delta,
             "level": f"{task.alpha:.5f}",
+            "below": place + 1,
             "draws": draws,
             "wrong": f"{first[rule][0]:.4f}",
             "allowed": f"{allowed(task.delta, draws):.4f}",
