@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 from torch import nn
 
+from prunella.allocate import CostModel
 from prunella.core.budgets import Budget, Flops, Latency
 from prunella.core.errors import BudgetError, InputError
 from prunella.core.progress import Progress, silent
@@ -195,9 +196,20 @@ def _unreachable(budget: Latency, trial: Trial) -> str:
     return (
         f"Latency({budget.fraction:g}) asks for at most {budget.fraction:.0%} of the run time "
         f"with a batch of {budget.batch}, but the smallest reachable network takes "
-        f"{trial.share:.0%} of it ({_in_words(trial.times)}). Ask for at least that, lower the "
+        f"{trial.share:.0%} of it ({_in_words(trial.times)}). Most of the multiply-adds that are "
+        f"left are those of {_limiting(trial.plan)}. Ask for at least that, lower the "
         "multiple, or use a larger batch, which spends less of its time outside of the layers."
     )
+
+
+def _limiting(plan: Plan) -> str:
+    """The layers that do most of the work after the cut."""
+    kept = {name: len(units) for name, units in plan.kept.items()}
+    macs = CostModel(plan.graph).macs_by_tensor(kept)
+    most = sorted(macs, key=lambda name: -macs[name])[:3]
+    total = max(1, plan.achieved.macs)
+    shares = [f"{name.removesuffix('.weight')} ({macs[name] / total:.0%})" for name in most]
+    return ", ".join(shares)
 
 
 def _not_found(budget: Latency, slow: Point) -> str:

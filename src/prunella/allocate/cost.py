@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from prunella.core.types import ChannelGraph, Cost
 
@@ -24,6 +25,7 @@ class CostModel:
 
     def __init__(self, graph: ChannelGraph) -> None:
         tensors = graph.tensors
+        self._names = [tensor.name for tensor in tensors]
         self._other_macs = graph.other_macs
         self._sizes = {group.name: group.size for group in graph.prunable}
         each = [group.product_macs // group.size for group in graph.prunable]
@@ -50,11 +52,8 @@ class CostModel:
 
     def cost(self, kept: Mapping[str, int]) -> Cost:
         """Cost when `kept` units of each named group stay; groups not named stay whole."""
-        removed = np.array([n - kept.get(name, n) for name, n in self._sizes.items()], np.int64)
-        row, axis, group, each = self._shares.T
-        lengths = self._lengths.copy()
-        np.subtract.at(lengths, (row, axis), each * removed[group])
-        numel = lengths.prod(axis=1)
+        removed = self._removed(kept)
+        numel = self._elements(removed)
         place, each_does = self._even
         macs = int(numel[place] @ each_does)
         macs += sum(int(numel[at]) * done // whole for at, done, whole in self._uneven)
@@ -64,6 +63,22 @@ class CostModel:
             macs=self._other_macs + macs,
             bytes=int(numel @ self._itemsize),
         )
+
+    def macs_by_tensor(self, kept: Mapping[str, int]) -> dict[str, int]:
+        """Multiply-adds that the elements of each tensor take part in, as far as they have any."""
+        numel = self._elements(self._removed(kept))
+        macs = {self._names[at]: int(numel[at]) * each for at, each in self._even.T.tolist()}
+        macs |= {self._names[at]: int(numel[at]) * n // d for at, n, d in self._uneven}
+        return {name: count for name, count in macs.items() if count}
+
+    def _removed(self, kept: Mapping[str, int]) -> NDArray[np.int64]:
+        return np.array([n - kept.get(name, n) for name, n in self._sizes.items()], np.int64)
+
+    def _elements(self, removed: NDArray[np.int64]) -> NDArray[np.int64]:
+        row, axis, group, each = self._shares.T
+        lengths = self._lengths.copy()
+        np.subtract.at(lengths, (row, axis), each * removed[group])
+        return np.asarray(lengths.prod(axis=1), np.int64)
 
     @property
     def full(self) -> Cost:

@@ -66,3 +66,12 @@ def test_heads_take_their_share_of_the_products_of_attention():
     assert prunella.cost(small, example) == CostModel(graph).cost(
         {group.name: 3 for group in graph.prunable}
     )
+
+
+def test_the_work_of_single_tensors_adds_up_to_that_of_the_layers():
+    model = nn.Sequential(nn.Conv2d(2, 6, 3), nn.ReLU(), nn.Conv2d(6, 4, 3, padding=1))
+    graph = prunella.trace(model, torch.randn(1, 2, 7, 7))
+    costs = CostModel(graph)
+    found = costs.macs_by_tensor({graph.prunable[0].name: 2})
+    assert found == {"0.weight": 2 * 2 * 9 * 25, "2.weight": 4 * 2 * 9 * 25}
+    assert sum(found.values()) == costs.cost({graph.prunable[0].name: 2}).macs
