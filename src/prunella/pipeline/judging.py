@@ -51,6 +51,28 @@ class Answers:
         return paired_difference_upper(self.plus, self.minus, self.n, delta)
 
 
+def worse_and_better(
+    risk: Risk,
+    before: Tensor,  # (N,) top classes of the original
+    after: Tensor,  # (N,) top classes of the small network
+    labels: Tensor | None,  # (N,)
+) -> tuple[Tensor, Tensor]:  # (N,) bool each
+    """The samples that count against the small network, and those that count for it.
+
+    Raises:
+        DataError: the risk is the drop of accuracy, and there are no labels.
+    """
+    if risk == "disagreement":
+        return before != after, torch.zeros_like(before, dtype=torch.bool)
+    if labels is None:
+        raise DataError(
+            "the drop of accuracy needs labels: the loader must yield (inputs, labels). "
+            "Without labels choose the risk 'disagreement'."
+        )
+    right, small_right = before == labels.cpu(), after == labels.cpu()
+    return right & ~small_right, small_right & ~right
+
+
 def samples_to_pass(risk: Risk, alpha: float, delta: float) -> int:
     """Fewest samples with which networks that never differ have a bound of at most alpha."""
 
@@ -111,23 +133,11 @@ class Judge:
                     continue
                 before = self._original(batch)
                 after = _classes("small", small, batch)
-                worse, better = self._compared(batch, before, after)
-                n, plus, minus = n + len(batch), plus + worse, minus + better
+                worse, better = worse_and_better(self.risk, before, after, batch.labels)
+                n, plus, minus = n + len(batch), plus + int(worse.sum()), minus + int(better.sum())
         if not n:
             raise DataError("the loader is empty; expected at least one sample.")
         return Answers(n=n, plus=plus, minus=minus)
-
-    def _compared(self, batch: Batch, before: Tensor, after: Tensor) -> tuple[int, int]:
-        if self.risk == "disagreement":
-            return int((before != after).sum()), 0
-        labels = batch.labels
-        if labels is None:
-            raise DataError(
-                "the drop of accuracy needs labels: the loader must yield (inputs, labels). "
-                "Without labels choose the risk 'disagreement'."
-            )
-        right, small_right = before == labels.cpu(), after == labels.cpu()
-        return int((right & ~small_right).sum()), int((small_right & ~right).sum())
 
     def _original(self, batch: Batch) -> Tensor:  # (N,)
         key = _digest(batch.inputs.tensors)

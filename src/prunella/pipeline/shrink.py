@@ -45,7 +45,7 @@ from prunella.pipeline.samples import (
     sample_ids,
 )
 from prunella.pipeline.task import Task
-from prunella.pipeline.walking import lowest_promising, step_words, walk
+from prunella.pipeline.walking import last_passed, lowest_promising, step_words, walk
 from prunella.planning import make_plan
 from prunella.plans import Plan
 from prunella.retrain import Recipe
@@ -301,15 +301,11 @@ def _walked(
 
     def test(place: int, spent: float) -> Step:
         candidate = candidates.made(place)
-        answers = judge(candidate.model)
-        upper = answers.upper(task.risk, spent)
-        step = Step(
+        step = task.tested(
+            judge(candidate.model),
             share=cast(Budget, candidate.plan.requested).fraction,
             cost=candidate.plan.achieved,
-            observed=answers.observed,
-            upper=upper,
-            delta=spent,
-            passed=upper <= task.alpha,
+            spent=spent,
         )
         if step.passed:
             passed[:] = [candidate]
@@ -324,6 +320,7 @@ def _walk_of(
     task: Task, candidates: Candidates, start: int, steps: tuple[Step, ...], *, samples: int
 ) -> Walk:
     """The tests, with what they were for."""
+    last = last_passed(steps)
     return Walk(
         risk=task.risk,
         unit=task.unit_words,
@@ -333,7 +330,7 @@ def _walk_of(
         shares=tuple(cast(Budget, plan.requested).fraction for plan in candidates.plans),
         start=start,
         steps=steps,
-        chosen=next((step.share for step in reversed(steps) if step.passed), None),
+        chosen=None if last is None else last.share,
     )
 
 

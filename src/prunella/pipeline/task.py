@@ -9,7 +9,8 @@ from prunella.bounds.checks import check_probability
 from prunella.core.budgets import Budget
 from prunella.core.errors import DataError, InputError
 from prunella.core.levels import level
-from prunella.core.walks import RISKS, Risk
+from prunella.core.types import Cost
+from prunella.core.walks import RISKS, Risk, Step
 from prunella.pipeline.candidates import checked_shares
 from prunella.pipeline.judging import Answers
 from prunella.pipeline.samples import labelled
@@ -61,6 +62,25 @@ class Task:
                     f"the {name} samples have no labels, which the drop of accuracy needs; give "
                     "(inputs, labels), or choose the risk 'disagreement'."
                 )
+
+    def tested(self, answers: Answers, *, share: float, cost: Cost, spent: float) -> Step:
+        """The test of one candidate: it passes if the bound for its risk is at most alpha.
+
+        Args:
+            answers: On the certification samples.
+            share: Of the original that the candidate may keep.
+            cost: Of the candidate.
+            spent: Of delta, on this test.
+        """
+        upper = answers.upper(self.risk, spent)
+        return Step(
+            share=share,
+            cost=cost,
+            observed=answers.observed,
+            upper=upper,
+            delta=spent,
+            passed=upper <= self.alpha,
+        )
 
     def promising(self, answers: Answers, tests: int) -> bool:
         """Whether a candidate would pass among so many test samples, with a margin for chance."""

@@ -6,7 +6,7 @@ candidates and the start; nothing that a test finds can change it, only end it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 from prunella.core.progress import Progress, silent
 from prunella.core.walks import Step
@@ -40,7 +40,7 @@ def walk(
 ) -> tuple[Step, ...]:
     """Test candidates until one fails; above the start only if the start itself fails.
 
-    The last step that passed is the one to choose.
+    `last_passed` is the one to choose.
 
     Args:
         count: Number of candidates, at least 1.
@@ -67,6 +67,11 @@ def _until_failure(
         yield step
         if not step.passed:
             return
+
+
+def last_passed(steps: Sequence[Step]) -> Step | None:
+    """The step whose candidate is chosen; None if none passed."""
+    return next((step for step in reversed(steps) if step.passed), None)
 
 
 def lowest_promising(count: int, promising: Callable[[int], bool]) -> int:
