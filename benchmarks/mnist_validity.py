@@ -7,7 +7,9 @@ from training images: 30 sizes as `prunella.prune` makes them, repaired; the sam
 30 seeds of a randomised method at one size. From the root of the repository, half an hour on
 one core:
 
-    prunella train --network lenet5 --data mnist --data-dir mnist --epochs 6 --seed 0 --out lenet5
+    echo 'recipe: {flip: true}' > mirrored.yaml  # the weights behind the table are so trained
+    prunella train --network lenet5 --data mnist --data-dir mnist --epochs 6 --seed 0 \\
+        --config mirrored.yaml --out lenet5
     python benchmarks/mnist_validity.py --data-dir mnist --weights lenet5/weights.safetensors \\
         --out docs/theory/mnist-validity.csv
 

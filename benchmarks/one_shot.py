@@ -9,9 +9,11 @@ a picture of it.
     python benchmarks/one_shot.py --network resnet20 --data fashion-mnist \
         --weights src/prunella/networks/weights/resnet20.safetensors \
         --data-dir /usr/share/datasets/fashion-mnist
-    prunella train --network lenet5 --data mnist --data-dir mnist --epochs 6 --seed 0 --out lenet5
+    echo 'recipe: {flip: true}' > mirrored.yaml  # the weights behind the table are so trained
+    prunella train --network lenet5 --data mnist --data-dir mnist --epochs 6 --seed 0 \
+        --config mirrored.yaml --out lenet5
     python benchmarks/one_shot.py --network lenet5 --data mnist --data-dir mnist \
-        --weights lenet5/model.safetensors
+        --weights lenet5/weights.safetensors
 
 The picture needs matplotlib, which prunella does not. Half an hour for ResNet-20 on one core,
 a quarter of one for LeNet-5. Every

@@ -642,3 +642,14 @@ def test_the_configuration_is_the_one_that_ran(prunella, asked, workplace):
     assert data["params"] == 0.6
     assert data["recipe"]["epochs"] == 1
     assert data["certification_samples"] == 100
+
+
+def test_digits_are_not_mirrored_unless_that_is_asked_for(workplace):
+    from prunella.cli.config import TrainConfig, resolve
+
+    given = {"network": "lenet5", "data": "mnist"}
+    assert resolve(TrainConfig, None, given).recipe.flip is False
+    assert resolve(TrainConfig, None, given | {"data": "fashion-mnist"}).recipe.flip is True
+    Path("c.yaml").write_text("recipe: {flip: true}\n")
+    asked = resolve(TrainConfig, Path("c.yaml"), given | {"recipe.epochs": 3}).recipe
+    assert (asked.flip, asked.epochs, asked.shift) == (True, 3, 2)

@@ -84,6 +84,13 @@ class TrainConfig(ModelConfig, DataConfig):
     recipe: Recipe = Recipe(epochs=20, learning_rate=0.1, shift=2, flip=True)
     seed: Seed = 0
 
+    @classmethod
+    def other_defaults(cls, given: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Defaults that depend on what is given: a digit in the mirror is none."""
+        recipe: Recipe = cls.model_fields["recipe"].default
+        digits = given.get("data") == "mnist"
+        return {"recipe": recipe.model_copy(update={"flip": False})} if digits else {}
+
 
 class PruneConfig(ModelConfig, DataConfig):
     """Everything `prunella prune` needs."""
@@ -236,7 +243,9 @@ def resolve(kind: type[C], file: Path | None, options: Mapping[str, Any]) -> C:
     alternatives = getattr(kind, "alternatives", ())
     if any(name in given for name in alternatives):
         data = {name: value for name, value in data.items() if name not in alternatives}
-    other = kind.other_defaults({**data, **given}) if issubclass(kind, PruneConfig) else {}
+    other: Mapping[str, Any] = {}
+    if issubclass(kind, (TrainConfig, PruneConfig)):
+        other = kind.other_defaults({**data, **given})
     for name, field in kind.model_fields.items():
         default = other.get(name, field.default)
         if isinstance(default, BaseModel) and isinstance(data.get(name, {}), Mapping):
