@@ -53,7 +53,7 @@ if TYPE_CHECKING:
     from prunella.iterative import compose, slice_optimizer
     from prunella.measure import accuracy, compare_latency, cost, robustness
     from prunella.methods import METHODS, Method, Selection, register_method, score
-    from prunella.pipeline import PruneResult, prune, smallest
+    from prunella.pipeline import PruneResult, prune, repaired, smallest
     from prunella.planning import make_plan as plan
     from prunella.plans import Plan
     from prunella.retrain import Recipe, fit, reestimate_batchnorm
@@ -115,6 +115,7 @@ __all__ = [
     "reestimate_batchnorm",
     "register_method",
     "register_rule",
+    "repaired",
     "robustness",
     "save",
     "save_optimizer",
@@ -185,6 +186,7 @@ _HOMES = {
     "reestimate_batchnorm": "prunella.retrain:reestimate_batchnorm",
     "register_method": "prunella.methods:register_method",
     "register_rule": "prunella.graph:rule",
+    "repaired": "prunella.pipeline:repaired",
     "robustness": "prunella.measure:robustness",
     "save": "prunella.files:save",
     "save_optimizer": "prunella.files:save_optimizer",

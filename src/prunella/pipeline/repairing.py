@@ -5,15 +5,17 @@ from __future__ import annotations
 import copy
 from collections import Counter, defaultdict
 from collections.abc import Iterable
+from typing import get_args
 
 import torch
 from torch import nn
 
 from prunella.core.batches import read_batch
+from prunella.core.errors import DataError, InputError
 from prunella.core.inputs import Inputs
 from prunella.core.modes import evaluating
 from prunella.core.outputs import logits_of
-from prunella.core.progress import Progress
+from prunella.core.progress import Progress, silent
 from prunella.plans import Plan
 from prunella.repair import Kind, reconstruct, samples_within
 from prunella.retrain import reestimate_batchnorm
@@ -29,20 +31,32 @@ def repaired(
     samples: Iterable[object],
     *,
     kind: Kind = "lstsq",
-    seed: int,
-    progress: Progress,
+    seed: int = 0,
+    progress: Progress = silent,
 ) -> nn.Module:
-    """Least squares and batch norm, or batch norm alone where held-out samples favour that.
+    """A copy of a cut network in which what reads cut channels makes up for them; no training.
+
+    Weights that read cut channels are solved again by least squares and batch-norm statistics
+    estimated anew, or the statistics alone where that is nearer to the original's outputs on a
+    fifth of the samples that is held out. See `docs/decisions/0019-repair-in-one-run.md`.
 
     Args:
-        model: The original; untouched.
-        small: Its cut copy; it may be changed.
+        model: The original; its outputs are logits or hold them, see `logits_of`.
+        small: `plan.apply(model)`.
         plan: By which it was cut.
-        samples: For the equations, for the choice and for batch-norm statistics.
-        kind: "lstsq", or "mean" for the biases alone.
-        seed: Draws the equations.
+        samples: Yields inputs, with or without labels, in any form that `read_batch` knows. All
+            make the statistics; the first 2,560, or as many as run within 4 GiB at once, the
+            equations.
+        kind: "lstsq", or "mean" for biases that make up for the mean of what is gone.
+        seed: Draws the samples and positions that make the equations.
         progress: Reports batches.
+
+    Raises:
+        InputError: the kind is unknown, or the outputs hold no logits.
+        DataError: there are no samples.
     """
+    if kind not in get_args(Kind):
+        raise InputError(f"repair {kind!r}: expected one of {', '.join(get_args(Kind))}.")
     # A shuffling loader draws from the global generator; the result must depend on the seed alone.
     with torch.random.fork_rng():
         torch.manual_seed(seed)
@@ -59,7 +73,7 @@ def _better(
     seed: int,
     progress: Progress,
 ) -> nn.Module:
-    plain = copy.deepcopy(small)
+    plain, solved = copy.deepcopy(small), copy.deepcopy(small)
     reestimate_batchnorm(plain, samples, progress=progress)
     inputs = _first_inputs(model, samples)
     count = len(inputs.tensors[0])
@@ -69,7 +83,7 @@ def _better(
     generator = torch.Generator().manual_seed(seed)
     reconstruct(
         model,
-        small,
+        solved,
         plan.graph,
         plan.kept,
         inputs,
@@ -78,8 +92,8 @@ def _better(
         generator=generator,
     )
     judge = inputs.samples(slice(count - fifth, None))
-    reestimate_batchnorm(small, samples, progress=progress)
-    return min((small, plain), key=lambda candidate: _output_error(model, candidate, judge))
+    reestimate_batchnorm(solved, samples, progress=progress)
+    return min((solved, plain), key=lambda candidate: _output_error(model, candidate, judge))
 
 
 def _first_inputs(model: nn.Module, samples: Iterable[object]) -> Inputs:
@@ -100,6 +114,8 @@ def _first_inputs(model: nn.Module, samples: Iterable[object]) -> Inputs:
         found[read.inputs.form] += len(read)
         if found.total() >= count:
             break
+    if not count:
+        raise DataError("there are no samples to repair with: the loader is empty.")
     ((form, _),) = found.most_common(1)
     return Inputs.together(parts[form]).samples(slice(count))
 
