@@ -10,6 +10,7 @@ PIP = $(BIN)/python -m pip --disable-pip-version-check
 INSTALL = $(PIP) install --quiet --constraint constraints.txt
 CORE = $(VENV)/.core-installed
 DEV = $(VENV)/.dev-installed
+BENCH = $(VENV)/.bench-installed
 
 .DEFAULT_GOAL = help
 .PHONY: help demo test test-long lint types imports unit docs bench format clean
@@ -43,7 +44,7 @@ test-long: $(DEV) ## 10,000 random networks (an hour or more)
 docs: $(DEV) ## the documentation, into site/
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
-bench: $(DEV) ## the benchmarks, tables into runs/bench/ (minutes)
+bench: $(BENCH) ## the benchmarks, tables into runs/bench/ (minutes)
 	@mkdir -p runs/bench
 	@set -e; for script in benchmarks/[a-z]*.py; do \
 		echo "$$script"; \
@@ -75,4 +76,9 @@ $(CORE): pyproject.toml constraints.txt | $(BIN)/python
 $(DEV): $(CORE)
 	@echo "Installing the tools for tests and documentation: the first time takes a minute or more"
 	@$(INSTALL) --no-build-isolation --editable '.[vision,onnx,fast,test,docs]'
+	@touch $@
+
+$(BENCH): $(DEV)
+	@echo "Installing what the benchmarks compare with and draw with"
+	@$(INSTALL) --no-build-isolation --editable '.[bench]'
 	@touch $@

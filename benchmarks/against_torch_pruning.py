@@ -6,7 +6,7 @@ network is outside of the timed part. Times are seconds of the processor, so tha
 machine does not count. prunella's time includes its check against the masked
 original, which torch-pruning does not have. Needs torch-pruning, which prunella does not:
 
-    pip install --no-deps torch-pruning==1.6.0
+    pip install 'prunella[bench]'
     python benchmarks/against_torch_pruning.py --all --out docs/against-torch-pruning.csv
 
 Without `--all` a few networks, a minute.

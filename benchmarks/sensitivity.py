@@ -4,16 +4,22 @@ Run from the root of the repository; two threads, about twenty minutes on a quie
 
     python benchmarks/sensitivity.py --out benchmarks/results/sensitivity.csv
 
+or in parts, `--only NAME ...` with `--append` for all but the first.
+
 Each consumer is timed by itself: one forward pass of the layer and one pass of the layer with
 everything that its sensitivities need, block by block in turns, over all blocks but those in which
 Numba compiles. The sensitivity pass includes the forward pass. Whole networks are timed over
-`--samples` samples. Weights are random, as after training for the networks of torchvision.
+`--samples` samples; "peak_mb" is how much more memory the process held at most than after a
+forward pass of one block, beside the cap for the pass's own tensors (Linux only; of the first
+network that is run, since a process keeps memory). Weights are random, as after training for the
+networks of torchvision.
 """
 
 from __future__ import annotations
 
 import argparse
 import csv
+import functools
 import math
 import time
 from collections.abc import Callable, Iterator
@@ -33,6 +39,7 @@ LAYERS = (
     (16, 16, 3, 32), (64, 64, 3, 8), (128, 128, 3, 16), (256, 64, 1, 56), (64, 64, 3, 56),
     (512, 512, 3, 7),
 )  # fmt: skip
+LARGE = ("resnet50", "vgg16_bn")
 Row = dict[str, object]
 Watcher: Any = collect._Watcher
 
@@ -111,6 +118,8 @@ def layer_rows(name: str, model: nn.Module, example: Tensor, args: argparse.Name
             "forward_ms": f"{1e3 * times.forward[key] / len(batches):.3f}",
             "pass_ms": f"{1e3 * (times.forward[key] + times.extra[key]) / len(batches):.3f}",
             "ratio": f"{1 + times.extra[key] / times.forward[key]:.2f}",
+            "peak_mb": "",
+            "cap_mb": "",
         }
         for key in wanted
     ]
@@ -131,28 +140,50 @@ def network_row(name: str, model: nn.Module, example: Tensor, args: argparse.Nam
                 spent[0] += args.clock() - start
                 yield x
 
+    with torch.no_grad():
+        model(torch.randn(BLOCK, *example.shape[1:]))
+    before = resident("VmRSS", forget=True)
     start = args.clock()
     prunella.sensitivities(model, graph, batches(), memory=args.memory)
     whole = args.clock() - start - spent[0]
+    peak = resident("VmHWM") - before
     return {
         "network": name,
         "layer": f"all, {args.samples} samples",
         "forward_ms": f"{1e3 * spent[0]:.0f}",
         "pass_ms": f"{1e3 * whole:.0f}",
         "ratio": f"{whole / spent[0]:.2f}",
+        "peak_mb": f"{peak / 2**20:.0f}" if before else "",
+        "cap_mb": f"{args.memory / 2**20:.0f}",
     }
 
 
-def networks(quick: bool) -> Iterator[tuple[str, nn.Module, Tensor]]:
-    for channels, outputs, kernel, side in LAYERS:
-        shape = f"conv {kernel}x{kernel} {channels}-{outputs} at {side}"
-        yield shape, *single(channels, outputs, kernel, side)
-    torch.manual_seed(0)
-    yield "ResNet-20 at 28", prunella.networks.resnet20(in_channels=1), torch.randn(1, 1, 28, 28)
-    yield "ResNet-56 at 32", prunella.networks.resnet56(), torch.randn(1, 3, 32, 32)
-    if not quick:
-        yield "resnet50 at 224", *build("torchvision", "resnet50")
-        yield "vgg16_bn at 224", *build("torchvision", "vgg16_bn")
+def resident(field: str, *, forget: bool = False) -> int:
+    """Bytes of memory that this process holds, or held at most, or 0 if the system does not say."""
+    status = Path("/proc/self/status")
+    if not status.exists():
+        return 0
+    if forget:
+        Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")  # earlier peaks
+    lines = status.read_text(encoding="utf-8").splitlines()
+    return next(1024 * int(line.split()[1]) for line in lines if line.startswith(field))
+
+
+def networks() -> dict[str, Callable[[], tuple[nn.Module, Tensor]]]:
+    """What is timed, and how each is made."""
+    made: dict[str, Callable[[], tuple[nn.Module, Tensor]]] = {
+        f"conv {kernel}x{kernel} {channels}-{outputs} at {side}": functools.partial(
+            single, channels, outputs, kernel, side
+        )
+        for channels, outputs, kernel, side in LAYERS
+    }
+    made["ResNet-20 at 28"] = lambda: (
+        prunella.networks.resnet20(in_channels=1), torch.randn(1, 1, 28, 28)
+    )  # fmt: skip
+    made["ResNet-56 at 32"] = lambda: (prunella.networks.resnet56(), torch.randn(1, 3, 32, 32))
+    for name in LARGE:
+        made[f"{name} at 224"] = functools.partial(build, "torchvision", name)
+    return made
 
 
 def warm_up() -> None:
@@ -160,15 +191,27 @@ def warm_up() -> None:
     if compiled.available():
         kernels.COMPILE_FROM = 0
         model, example = single(8, 8, 3, 8)
-        few, kernels.MANY = kernels.MANY, 0
         prunella.sensitivities(model, prunella.trace(model, example), [example])
-        kernels.MANY = few
+
+
+def read(path: Path) -> list[Row]:
+    """The rows of an earlier part."""
+    with path.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def ratios(rows: list[Row]) -> list[float]:
+    """Those of single layers."""
+    return [float(str(row["ratio"])) for row in rows if not str(row["layer"]).startswith("all")]
+
+
+def mean(values: list[float]) -> float:
+    """Geometric mean."""
+    return math.exp(sum(map(math.log, values)) / len(values))
 
 
 def write(rows: list[Row], args: argparse.Namespace) -> None:
     """The table and its description so far."""
-    by_layer = [float(str(row["ratio"])) for row in rows if not str(row["layer"]).startswith("all")]
-    mean = math.exp(sum(map(math.log, by_layer)) / len(by_layer))
     with args.out.open("w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, fieldnames=list(rows[0]))
         writer.writeheader()
@@ -179,33 +222,45 @@ def write(rows: list[Row], args: argparse.Namespace) -> None:
         memory=args.memory,
         clock="processor" if args.processor_time else "wall",
         search="compiled" if compiled.available() else "torch",
-        geometric_mean=round(mean, 2),
-        worst=max(by_layer),
+        geometric_mean=round(mean(ratios(rows)), 2),
+        worst=max(ratios(rows)),
     )
 
 
-def main() -> None:
+def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--samples", type=int, default=256)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--memory", type=int, default=1 << 30)
     parser.add_argument("--quick", action="store_true", help="leave out the large networks")
+    parser.add_argument("--only", nargs="+", metavar="NAME", choices=networks(), help="only these")
+    parser.add_argument("--append", action="store_true", help="keep the other rows of the table")
     parser.add_argument("--processor-time", action="store_true", help="for a busy machine")
     args = parser.parse_args()
     args.clock = time.process_time if args.processor_time else time.perf_counter
+    return args
+
+
+def main() -> None:
+    args = arguments()
     torch.set_num_threads(args.threads)
     warm_up()
-    rows: list[Row] = []
-    for name, model, example in networks(args.quick):
-        found = layer_rows(name, model.eval(), example, args)
-        rows += found
-        ratios = [float(str(row["ratio"])) for row in found]
-        mean = math.exp(sum(map(math.log, ratios)) / len(ratios))
-        print(f"{name}: {len(found)} layers, mean {mean:.2f}, worst {max(ratios):.2f}", flush=True)
-        if not name.startswith("conv "):
-            rows.append(network_row(name, model, example, args))
-            print(f"  {rows[-1]}", flush=True)
+    quick = [name for name in networks() if not name.startswith(LARGE)]
+    names = args.only or (quick if args.quick else list(networks()))
+    rows = read(args.out) if args.append and args.out.exists() else []
+    rows = [row for row in rows if row["network"] not in names]
+    for name in names:
+        torch.manual_seed(0)
+        model, example = networks()[name]()
+        model.eval()
+        # First, before anything has taken memory that the process keeps.
+        whole = [] if name.startswith("conv ") else [network_row(name, model, example, args)]
+        found = layer_rows(name, model, example, args)
+        rows += [*found, *whole]
+        each = ratios(found)
+        summary = f"mean {mean(each):.2f}, worst {max(each):.2f}"
+        print(f"{name}: {len(each)} layers, {summary}", *whole, flush=True)
         write(rows, args)
 
 

@@ -7,6 +7,7 @@ import importlib
 import math
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from importlib.util import find_spec
 from itertools import pairwise
 from typing import Any, TypeVar
@@ -16,28 +17,37 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from prunella.sensitivity import sweep
+from prunella.sensitivity import planes, sweep
 from prunella.sensitivity.consumers import Norms, Weights
-from prunella.sensitivity.norms import activation_norms
+from prunella.sensitivity.norms import LEAST_SQUARE, activation_norms, single_inputs
 from prunella.sensitivity.pieces import Piece
 from prunella.sensitivity.shares import Reduction
-from prunella.sensitivity.sums import Sums
+from prunella.sensitivity.sums import Totals, sums_by_definition
 
 T = TypeVar("T")
 R = TypeVar("R")
 
-_ENOUGH = 1 << 14  # outputs tried by units in tiles, that are worth a thread of their own
+_ENOUGH = 1 << 20  # shares that are worth a thread of their own
+_TILE = 256  # positions in one tile; memory is read in pieces of so many numbers
+_SUMS = 1 << 16  # of each sign in a tile, at most; more would leave the cache
+_PLACES = 64  # inputs of a unit, for which the order of adding their squares matters little
 
-# Compiled one by one; the rest of that module is data. To hand an array to a function, Numba may
-# count one more user of it, in a way that is safe among threads and slow; not where it is inlined.
-_HELPERS = (
-    ("_part", "always"),
-    ("_any_above", "always"),
-    ("_without_beaten", "always"),
-    ("_copy_sums", "never"),
-    ("_copy_activations", "never"),
-    ("_try_places", "never"),
-)
+# Compiled one by one; the rest of those modules is data. Small loops on vectors are functions of
+# their own, in which the compiler sees that no index counts from the end.
+_HELPERS = {
+    sweep: (
+        ("_part", "always"),
+        ("_without_beaten", "always"),
+        ("_bound_sums", "never"),
+        ("_copy_sums", "never"),
+        ("_copy_activations", "never"),
+        ("_top", "never"),
+        ("_above", "never"),
+        ("_above_at", "never"),
+        ("_places", "never"),
+    ),
+    planes: (("_add_squares", "never"), ("_add_shifted", "never"), ("_write_roots", "never")),
+}
 
 
 @functools.cache
@@ -47,49 +57,129 @@ def available() -> bool:
 
 
 @functools.cache
-def _compiled(name: str) -> Callable[..., Any]:
-    """A function of `sweep`, compiled on first use and kept on disk by Numba from then on."""
+def _compiled(function: Callable[..., T]) -> Callable[..., T]:
+    """A loop, compiled on first use and kept on disk by Numba from then on."""
     numba = importlib.import_module("numba")
     # Divisions by zero are allowed: a way out of a loop for each would be slow.
-    compile_ = functools.partial(numba.njit, nogil=True, cache=True, error_model="numpy")
-    for helper, inline in _HELPERS:
-        if not hasattr(getattr(sweep, helper), "py_func"):
-            setattr(sweep, helper, compile_(inline=inline)(getattr(sweep, helper)))
-    compiled: Callable[..., Any] = compile_()(getattr(sweep, name))
+    compile_ = functools.partial(
+        numba.njit, nogil=True, cache=True, error_model="numpy", _nrt=False
+    )
+    for module, helpers in _HELPERS.items():
+        for helper, inline in helpers:
+            if not hasattr(getattr(module, helper), "py_func"):
+                setattr(module, helper, compile_(inline=inline)(getattr(module, helper)))
+    compiled: Callable[..., T] = compile_()(function)
     return compiled
+
+
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class Rows:
+    """Weights and norms as the loops want them, unit by unit.
+
+    Attributes:
+        weights: (U, I, k * T), those of a unit's inputs, as they are.
+        norms: (S, U, I), falling.
+        outputs: (S, U, I) int32, which outputs have these norms.
+    """
+
+    weights: Tensor
+    norms: Tensor
+    outputs: Tensor
+
+    @property
+    def size(self) -> int:
+        """Bytes of these tensors."""
+        return 8 * self.norms.numel() + 4 * self.weights.numel()
+
+
+def rows_of(weights: Weights, norms: Norms) -> Rows:
+    """Put weights and norms in order."""
+    by_size = norms.norms.neg().numpy()
+    order = by_size.argsort(axis=2)  # several times faster than torch's
+    by_unit = weights.plain.flatten(2).transpose(0, 1)[norms.places]  # (U, k, I, T)
+    return Rows(
+        weights=by_unit.transpose(1, 2).flatten(2).contiguous(),
+        norms=torch.from_numpy(np.take_along_axis(by_size, order, axis=2)).neg_(),
+        outputs=torch.from_numpy(order.astype(np.int32)),
+    )
 
 
 def search(
     piece: Piece,
     weights: Weights,
     norms: Norms,
-    sums: Sums,
+    totals: Totals,
     best: Tensor,  # (U,) float32
-    order: Tensor,  # (S, U, I) int32, outputs by falling norm
+    rows: Rows,
     *,
     reduction: Reduction,
 ) -> Tensor:
-    """As `search.Search.run`: samples, outputs and positions (K, 3) that must be evaluated."""
-    given = _arrays(piece, weights, norms, sums, order)
+    """As `search.Search.run`: samples, outputs, positions, signs and units (K, 5)."""
+    given = _arguments(piece, weights, norms, totals, rows)
+    samples, _, positions = given["activations"].shape
+    inner = reduction == "inner"
+    doubtful = np.zeros((samples, positions), dtype=np.bool_)
+    swept = _swept(given, best.numpy(), doubtful, inner)
+    parts = [swept]
+    if doubtful.any():
+        spots = torch.from_numpy(doubtful).nonzero()
+        for some, lower in sums_by_definition(piece, weights, spots):
+            swept = _swept(_alone(given, some, lower), swept.best, np.zeros_like(doubtful), inner)
+            where = swept.found[:, 2]  # of its sums among these
+            swept.found[:, (0, 2)] = some.numpy()[where]
+            parts.append(swept)
+    found = np.concatenate([part.found for part in parts])
+    shares = np.concatenate([part.shares for part in parts])
+    return torch.from_numpy(found[shares >= swept.best[found[:, 4]]])
+
+
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class _Swept:
+    """What `sweep.sweep` found, and what it raised."""
+
+    best: NDArray[np.float32]
+    found: NDArray[np.int64]
+    shares: NDArray[np.float32]
+
+
+def _swept(
+    given: dict[str, Any], best: NDArray[np.float32], doubtful: NDArray[np.bool_], inner: bool
+) -> _Swept:
+    """Sweep over all tiles, in threads where that is worth it."""
     samples, units, positions = given["activations"].shape
-    tiles = samples * -(-positions // sweep.TILE)
-    known = best.numpy().copy()
-    _look_at_the_top(given, known, reduction == "inner")
+    outputs = len(given["scale"])
+    tile = max(sweep.STEP, min(_TILE, _SUMS // outputs, samples * positions))
+    tile += -tile % (sweep.STEP if tile < sweep.PART else sweep.PART)
+    tiles = -(-samples // max(1, tile // positions)) * -(-positions // tile)
     # Small work is done before another thread has started.
-    most = tiles * units * len(weights.scale) // _ENOUGH
+    most = samples * positions * units * outputs // _ENOUGH
     count = max(1, min(torch.get_num_threads(), tiles, most))
     edges = [tiles * part // count for part in range(count + 1)]
-    run = functools.partial(_run, _compiled("sweep"), given, known, reduction == "inner")
+    more = {"tile": tile, "doubtful": doubtful, "inner": inner, "scouting": bool((best == 0).any())}
+    run = functools.partial(_run, _compiled(sweep.sweep), given | more, best)
     parts = _side_by_side(run, list(pairwise(edges)))
-    raised = np.max([part[0] for part in parts], axis=0)
-    found = np.concatenate([part[1] for part in parts])
-    shares = np.concatenate([part[2] for part in parts])
-    sample, output, position, _ = found[shares >= raised[found[:, 3]]].T
-    spot = sample * positions + position  # samples may have been laid side by side
-    outputs = len(weights.scale)
-    key = torch.from_numpy(np.unique(spot * outputs + output))
-    spot, output, each = key // outputs, key % outputs, math.prod(piece.positions)
-    return torch.stack([spot // each, output, spot % each], dim=1)
+    return _Swept(
+        best=np.max([part.best for part in parts], axis=0),
+        found=np.concatenate([part.found for part in parts]),
+        shares=np.concatenate([part.shares for part in parts]),
+    )
+
+
+def _run(
+    loops: Callable[..., int],  # `sweep.sweep`, compiled
+    given: dict[str, Any],
+    best: NDArray[np.float32],
+    tiles: tuple[int, int],
+) -> _Swept:
+    raised = best.copy()
+    room = 8 * len(raised) + 1024
+    space = sweep.room_for(len(raised), len(given["scale"]), given["tile"])
+    while True:
+        found, shares = np.empty((room, 5), np.int64), np.empty(room, np.float32)
+        count = loops(space, tiles, **given, best=raised, found=found, shares=shares)
+        if count >= 0:
+            return _Swept(best=raised, found=found[:count], shares=shares[:count])
+        room *= 4
 
 
 def _side_by_side(run: Callable[[T], R], parts: Sequence[T]) -> list[R]:
@@ -101,74 +191,74 @@ def _side_by_side(run: Callable[[T], R], parts: Sequence[T]) -> list[R]:
         return [run(parts[0]), *(other.result() for other in others)]
 
 
-def _look_at_the_top(given: dict[str, Any], best: NDArray[np.float32], inner: bool) -> None:
-    """Raise what is known of new units at once, so that no part of the search starts from 0."""
-    new = best == 0
-    if not new.any():
-        return
-    activations, inverse = (torch.from_numpy(given[name]) for name in ("activations", "inverse"))
-    bounds = (activations * inverse[:, None]).numpy()
-    where = bounds.argmax(axis=2)  # (n, U); torch takes ten times as long
-    values = np.take_along_axis(bounds, where[:, :, None], axis=2)[:, :, 0]
-    sample, unit = values.argmax(axis=0), np.arange(len(new))
-    spots = sample * bounds.shape[2] + where[sample, unit]
-    spots[~new | ~(values[sample, unit] > 0)] = -1
-    names = ("inputs", "starts", "jumps", "kernels", "weights", "scale", "lower", "total", "slop")
-    arguments = {name: given[name] for name in (*names, "width")}
-    _compiled("seed")(spots, **arguments, inner=inner, best=best)
-
-
-def _run(
-    loops: Callable[..., int],  # `sweep.sweep`, compiled
-    given: dict[str, Any],
-    best: NDArray[np.float32],
-    inner: bool,
-    tiles: tuple[int, int],
-) -> tuple[Any, Any, Any]:
-    raised = best.copy()
-    room = 8 * len(raised) + 1024
-    while True:
-        found, shares = np.empty((room, 4), np.int64), np.empty(room, np.float32)
-        count = loops(tiles, **given, inner=inner, best=raised, found=found, shares=shares)
-        if count >= 0:
-            return raised, found[:count], shares[:count]
-        room *= 4
-
-
-def _arrays(
-    piece: Piece, weights: Weights, norms: Norms, sums: Sums, order: Tensor
+def _arguments(
+    piece: Piece, weights: Weights, norms: Norms, totals: Totals, rows: Rows
 ) -> dict[str, Any]:
-    call = piece.call
-    inputs = call.inputs.contiguous()
-    each = inputs[0].numel()
+    inputs = piece.call.inputs.contiguous()
     line = math.prod(inputs.shape[2:])
     spatial = torch.arange(line).view(inputs.shape[2:])
     seen = piece.windows_of(spatial[None, None])[0, 0]  # (*positions, *kernel)
     spots = seen.reshape(math.prod(piece.positions), -1)  # (P, T) places in one channel
-    starts = torch.arange(len(inputs))[:, None] * each + spots[:, 0]
     taps = spots[0] - spots[0, 0]
-    places, size = norms.places, len(taps)
-    jumps = (places[:, :, None] * line + taps).flatten(1)
-    kernels = (places[:, :, None] * size + torch.arange(size)).flatten(1)
-    activations, lower, total = activation_norms(piece, places), sums.lower, sums.total
-    if len(inputs) > 1 and total.shape[2] < 4 * sweep.TILE:  # short rows: samples side by side
-        activations, total = (t.transpose(0, 1).flatten(1)[None] for t in (activations, total))
-        lower = lower.transpose(1, 2).flatten(2)[:, None]
-    slop = torch.zeros(len(weights.scale)) if sums.slop is None else sums.slop
+    places, outputs = norms.places, len(weights.scale)
     tensors = {
         "inputs": inputs.view(-1),
-        "starts": starts.view(-1),
-        "jumps": jumps,
-        "kernels": kernels,
-        "weights": weights.plain.flatten(1),
+        "spots": spots[:, 0],
+        "jumps": (places[:, :, None] * line + taps).flatten(1),
+        "weights": rows.weights,
         "scale": weights.scale,
-        "activations": activations,
-        "lower": lower,
-        "inverse": sums.smallest.reciprocal().reshape(len(total), -1),
-        "total": total,
-        "slop": slop,
-        "norms": norms.norms,
-        "order": order,
+        "activations": _activations(piece, places),
+        "total": totals.total,
+        "results": totals.results,
+        "offset": torch.zeros(2, outputs) if totals.offset is None else totals.offset,
+        "lower": torch.empty(2, 0, 0, 0),
+        "slop": torch.zeros(outputs) if totals.slop is None else totals.slop,
+        "norms": rows.norms,
+        "order": rows.outputs,
+        "largest": norms.largest,
     }
     arrays = {name: tensor.contiguous().numpy() for name, tensor in tensors.items()}
-    return {**arrays, "width": np.float32(sums.width)}
+    return {**arrays, "length": inputs[0].numel(), "width": np.float32(totals.width)}
+
+
+def _alone(
+    given: dict[str, Any],
+    spots: Tensor,  # (K, 2) sample and position
+    lower: Tensor,  # (2, I, K)
+) -> dict[str, Any]:
+    """The same for some positions with known sums, as if they were those of one sample."""
+    sample, position = spots.numpy().T
+    chosen = {
+        "spots": sample * given["length"] + given["spots"][position],
+        "activations": given["activations"][sample, :, position].T[None],
+        "total": given["total"][sample, :, position].T[None],
+        "lower": lower.numpy()[:, None],
+    }
+    return given | {name: np.ascontiguousarray(array) for name, array in chosen.items()}
+
+
+def _activations(piece: Piece, places: Tensor) -> Tensor:
+    """As `norms.activation_norms`, but for signs."""
+    inputs, kernel = piece.call.inputs, piece.call.weight.shape[2:]
+    if set(kernel) == {1} and places.shape[1] == 1:
+        return single_inputs(piece, places)
+    if places.shape[1] > _PLACES:
+        return activation_norms(piece, places)
+    found = np.empty((len(inputs), len(places), *_three(piece.positions)), dtype=np.float32)
+    sizes = (inputs.shape[2:], kernel, piece.call.stride, piece.call.dilation)
+    values = inputs.contiguous().flatten(2).numpy()
+    given = (values, places.numpy(), *(np.array(_three(size)) for size in sizes))
+    loops, floor = _compiled(planes.box_norms), np.float32(LEAST_SQUARE)
+    rows = len(inputs) * len(places)
+    count = max(1, min(torch.get_num_threads(), values.size // _ENOUGH))
+    edges = [rows * part // count for part in range(count + 1)]
+
+    def run(part: tuple[int, int]) -> None:
+        loops(np.empty((2, values.shape[2]), np.float32), part, *given, floor, found)
+
+    _side_by_side(run, list(pairwise(edges)))
+    return torch.from_numpy(found).flatten(2)
+
+
+def _three(sizes: Sequence[int]) -> tuple[int, ...]:
+    return (1,) * (3 - len(sizes)) + tuple(sizes)

@@ -28,11 +28,10 @@ from prunella.sensitivity.consumers import Norms, Weights, measured, norms_of
 from prunella.sensitivity.pieces import Piece, as_convolution, output_positions, pieces
 from prunella.sensitivity.search import Search
 from prunella.sensitivity.shares import Reduction, largest_shares
-from prunella.sensitivity.sums import Sums, bounded_sums
+from prunella.sensitivity.sums import bounded_sums, totals
 
 COMPILE_FROM = 1_000_000_000  # shares: compiling takes seconds, as does searching these without
 WARN_FROM = 300_000_000_000  # shares: minutes without compilation
-MANY = 256  # positions: for fewer, putting outputs in order costs more than it saves
 _SLAB = 1 << 19  # elements looked at in one go, at most; 2 MiB of float32 stay in a core's cache
 
 
@@ -66,7 +65,7 @@ class Prepared:
         self.work = 0
         self._weights: dict[object, Weights] = {}
         self._norms: dict[object, Norms] = {}
-        self._orders: dict[object, Tensor] = {}
+        self._rows: dict[object, compiled.Rows] = {}
 
     def weights(self, key: object, piece: Piece) -> Weights:
         """The scaled weights of a piece's outputs."""
@@ -88,14 +87,14 @@ class Prepared:
                 self._norms[key] = known
         return known
 
-    def order(self, key: object, norms: Norms) -> Tensor:
-        """Outputs by falling norm, (S, U, I) int32."""
-        known = self._orders.get(key)
+    def rows(self, key: object, weights: Weights, norms: Norms) -> compiled.Rows:
+        """Weights and norms as compiled code wants them."""
+        known = self._rows.get(key)
         if known is None:
-            known = norms.norms.argsort(dim=2, descending=True).int()
-            if norms.size <= self.left:
-                self.left -= norms.size
-                self._orders[key] = known
+            known = compiled.rows_of(weights, norms)
+            if known.size <= self.left:
+                self.left -= known.size
+                self._rows[key] = known
         return known
 
     def compiles(self, shares: int, device: torch.device) -> bool:
@@ -178,52 +177,41 @@ class _Job:
 def _raise(job: _Job, best: list[Tensor], prepared: Prepared) -> None:
     units = max(len(read) for _, read, _ in job.reads)
     call = as_convolution(job.part)
-    cut = pieces(call, job.results, units=units, signed=job.signed, memory=prepared.memory)
+    positions = len(call.inputs) * math.prod(output_positions(call))
+    shares = positions * len(call.weight) * sum(len(read) for _, read, _ in job.reads)
+    fast = prepared.compiles(shares, call.inputs.device)
+    cut = pieces(
+        call, job.results, units=units, signed=job.signed, memory=prepared.memory, lean=fast
+    )
     for piece in cut:
+        if all(bool((best[number][read.cpu()] >= 1).all()) for number, read, _ in job.reads):
+            return
         key = (call.name, job.part.first, job.part.number, piece.rows, job.signed)
         weights = prepared.weights(key, piece)
-        sums = bounded_sums(piece, weights)
+        known = totals(piece, weights)
+        sums = None if fast else bounded_sums(piece, weights, known)
         for number, read, places in job.reads:
             norms = prepared.norms((*key, number), weights, places)
             chosen = read.cpu()
-            known = best[number][chosen]
-            found = _search(
-                piece, weights, norms, sums, known.float(), prepared, job, (*key, number)
-            )
+            largest = best[number][chosen]
+            # No share is larger than 1, which those of few positive weights often are.
+            bar = largest.float().masked_fill(largest >= 1, math.inf)
+            if sums is None:
+                rows = prepared.rows((*key, number), weights, norms)
+                found = compiled.search(
+                    piece, weights, norms, known, bar, rows, reduction=job.reduction
+                )
+            else:
+                found = Search(
+                    piece, weights, norms, sums, bar.to(piece.call.inputs.device),
+                    reduction=job.reduction, elements=prepared.elements,
+                ).run()  # fmt: skip
             if len(found):
-                shares = largest_shares(
+                higher = largest_shares(
                     piece, found, places, reduction=job.reduction, elements=prepared.elements
                 )
-                known = torch.maximum(known, shares)
-                best[number] = best[number].index_copy(0, chosen, known)
-
-
-def _search(
-    piece: Piece,
-    weights: Weights,
-    norms: Norms,
-    sums: Sums,
-    best: Tensor,
-    prepared: Prepared,
-    job: _Job,
-    key: object,
-) -> Tensor:
-    """The sums (K, 3) that must be evaluated; either way leads to the same bits."""
-    reduction = job.reduction
-    fast = prepared.compiles(sums.total.numel() * len(best), piece.call.inputs.device)
-    if fast and sums.smallest.numel() >= MANY:
-        order = prepared.order(key, norms)
-        return compiled.search(piece, weights, norms, sums, best, order, reduction=reduction)
-    device = piece.call.inputs.device
-    return Search(
-        piece,
-        weights,
-        norms,
-        sums,
-        best.to(device),
-        reduction=reduction,
-        elements=prepared.elements,
-    ).run()
+                largest = torch.maximum(largest, higher)
+                best[number] = best[number].index_copy(0, chosen, largest)
 
 
 def _results_by_part(

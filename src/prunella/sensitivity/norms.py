@@ -7,22 +7,28 @@ from torch import Tensor
 
 from prunella.sensitivity.pieces import Piece
 
+LEAST_SQUARE = 1e-18  # times an activation; a square may be too small for float32, its root not
+
 
 def activation_norms(piece: Piece, places: Tensor) -> Tensor:
     """L2 norm of what each unit's kernels see, (n, U, P)."""
     inputs, call = piece.call.inputs, piece.call
-    alone = places.shape[1] == 1 and set(call.weight.shape[2:]) == {1}
-    if alone:
-        wanted = places[:, 0] if _gaps(places, inputs) else slice(None)
-        where = (slice(None), wanted, *(slice(None, None, step) for step in call.stride))
-        seen = inputs[where]
-        return (seen.abs() if piece.signed else seen).flatten(2)
+    if places.shape[1] == 1 and set(call.weight.shape[2:]) == {1}:
+        seen = single_inputs(piece, places)
+        return seen.abs() if piece.signed else seen
     size = inputs.abs() if piece.signed else inputs
-    # A square may be too small for float32 where its root is not.
-    squares = _boxes(size.square().add_(size, alpha=1e-18), piece).flatten(2)
+    squares = _boxes(size.square().add_(size, alpha=LEAST_SQUARE), piece).flatten(2)
     if _gaps(places, inputs):
         squares = squares[:, places].sum(dim=2)
     return squares.sqrt_()
+
+
+def single_inputs(piece: Piece, places: Tensor) -> Tensor:
+    """What kernels of one entry see, signs included, (n, U, P); places (U, 1)."""
+    inputs = piece.call.inputs
+    wanted = places[:, 0] if _gaps(places, inputs) else slice(None)
+    where = (slice(None), wanted, *(slice(None, None, step) for step in piece.call.stride))
+    return inputs[where].flatten(2)
 
 
 def _gaps(places: Tensor, inputs: Tensor) -> bool:

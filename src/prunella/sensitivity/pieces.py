@@ -12,7 +12,8 @@ from torch.nn import functional as F
 
 from prunella.ops import Contraction, PlainCall, windows
 
-_SMALL = 1 << 21  # bytes of one piece that stay in a core's cache
+_SMALL = 1 << 26  # bytes of one piece; larger ones are slower to get from the system
+_LEAN = 1 << 27  # and where most of them are never made
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
@@ -96,8 +97,11 @@ def pieces(
     units: int,
     signed: bool,
     memory: int,
+    lean: bool = False,
 ) -> Iterator[Piece]:
     """Cut a call so that no piece's own tensors take more than a third of `memory` bytes.
+
+    Compiled code is `lean`: it has no tensors but the sums and, of some layers, the activations.
 
     Outputs are cut where the weights alone are too large, then samples, then positions along the
     first spatial axis. Pieces much smaller than that are made where the cache gains from it.
@@ -107,10 +111,16 @@ def pieces(
     # Weights take up to sixteen tensors of their own size: absolute values, norms, their order.
     height = max(1, min(outputs, memory // (3 * 64 * channels * taps)))
     spots = output_positions(call)
-    # Sums, bounds and their powers: six for each output, eight for each input and unit.
-    spot = 4 * (6 * height + 8 * (channels + units))
+    if lean:
+        # Inputs with zeros around, without signs, and their norms, where they are not as they were.
+        same = taps == 1 and not signed and not any(call.padding)
+        inputs = -(-call.inputs[0, 0].numel() // math.prod(spots)) * channels
+        spot = 4 * (3 * height + (units if same else 3 * (inputs + units)))
+    else:
+        # Sums, bounds and their powers: six for each output, eight for each input and unit.
+        spot = 4 * (6 * height + 8 * (channels + units))
     sample = spot * math.prod(spots)
-    budget = min(memory // 3, max(_SMALL * 32, sample)) if sample <= memory // 3 else memory // 3
+    budget = min(memory // 3, max(_LEAN if lean else _SMALL, sample))
     count = max(1, min(len(call.inputs), budget // sample))
     lines = max(1, min(spots[0], budget // (sample // spots[0]))) if count == 1 else spots[0]
     for top in range(0, outputs, height):

@@ -50,7 +50,7 @@ class Search:
         self.triples: list[tuple[Tensor, Tensor, Tensor]] = []
 
     def run(self) -> Tensor:
-        """Samples, outputs and positions (K, 3) of the sums that must be evaluated."""
+        """Samples, outputs, positions, signs and units (K, 5) of shares to be evaluated."""
         # A and 1/z of a position: the bound of any share in it, but for the weights.
         loose = self.activations * self.sums.smallest.reciprocal()[:, None]  # (n, U, P)
         if bool((self.best == 0).any()):
@@ -179,7 +179,7 @@ class Search:
         most = part / below * (1 + _ROUNDING)
         self.best.scatter_reduce_(0, unit, least, "amax")
         stays = most >= self.best[unit]
-        key = torch.stack([sample, output, position], dim=1)
+        key = torch.stack([sample, output, position, sign], dim=1)
         self.triples.append((unit[stays], most[stays], key[stays]))
 
     def _unbeaten(self) -> tuple[Tensor, Tensor, Tensor]:
@@ -190,9 +190,9 @@ class Search:
 
     def _result(self) -> Tensor:
         if not self.triples:
-            return torch.empty((0, 3), dtype=torch.long, device=self.best.device)
-        sums: Tensor = torch.unique(self._unbeaten()[2], dim=0)
-        return sums
+            return torch.empty((0, 5), dtype=torch.long, device=self.best.device)
+        unit, _, key = self._unbeaten()
+        return torch.cat([key, unit[:, None]], dim=1)
 
 
 def _above_one(excess: Tensor) -> Tensor:

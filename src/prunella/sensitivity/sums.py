@@ -8,6 +8,7 @@ their definition.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -18,6 +19,25 @@ from prunella.sensitivity.pieces import Piece
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class Totals:
+    """What the sums are bounded from, all of it twice over and scaled: see `Sums`.
+
+    Attributes:
+        total: (n, I, P), both signs together, less what rounding may have added.
+        results: (n, I, P) what the layer gave, not scaled, with a bias or without.
+        offset: (2, I), to be added to `total` ± scaled `results`, or None.
+        width: `lower + width * total + slop` is not below the sums.
+        slop: (I,) what rounding of a large bias can add, or None.
+    """
+
+    total: Tensor
+    results: Tensor
+    offset: Tensor | None
+    width: float
+    slop: Tensor | None
+
+
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class Sums:
     """Bounds of the scaled sums, twice over: 2 z± / (sum of the output's absolute weights).
 
@@ -25,9 +45,7 @@ class Sums:
         lower: (2, n, I, P), not above the positive and the negative sums, positive; infinite
             where a sum is 0, which nothing has a share of.
         smallest: (n, P), the smallest of them at each position.
-        total: (n, I, P), both signs together; `lower + width * total + slop` is not below the sums.
-        width: See `total`.
-        slop: (I,) what rounding of a large bias can add, or None.
+        total: (n, I, P), width and slop: as of `Totals`.
     """
 
     lower: Tensor
@@ -37,36 +55,71 @@ class Sums:
     slop: Tensor | None
 
 
-def bounded_sums(piece: Piece, weights: Weights) -> Sums:
-    """Bound all sums of a piece from below and above."""
+def totals(piece: Piece, weights: Weights) -> Totals:
+    """One more pass of the layer, with absolute values."""
     inputs = piece.call.inputs
     total = piece.summed(weights.absolute, inputs.abs() if piece.signed else inputs)
-    offset = weights.offset
+    offset, slop = weights.offset, None
     if piece.results is None:
         results = piece.summed(weights.plain, inputs)
         offset = None  # no bias in there
     else:
         results = piece.results.flatten(2)
-    lower = _both(total, results, weights.scale)
-    if offset is not None:
-        lower.add_(offset[:, None, :, None])
-    # Not "<= 0", which would be false for the NaN of an infinite output.
-    smallest = _smallest(lower)
-    doubtful = (~(smallest > 0)).nonzero()
-    if len(doubtful):
-        _compute(piece, weights, lower, doubtful)
-        smallest = _smallest(lower)
-    slop = None
     if offset is not None:
         bias = 0 if piece.call.bias is None else piece.call.bias.detach().float().abs()
         slop = 2 * weights.error * bias * weights.scale
-    return Sums(
-        lower=lower,
-        smallest=smallest,
+    return Totals(
         total=total,
+        results=results,
+        offset=offset,
         width=(SLACK + 1) * weights.error / max(1e-3, 1 - SLACK * weights.error),
         slop=slop,
     )
+
+
+def bounded_sums(piece: Piece, weights: Weights, totals: Totals) -> Sums:
+    """Bound all sums of a piece from below and above."""
+    lower = _both(totals.total, totals.results, weights.scale)
+    if totals.offset is not None:
+        lower.add_(totals.offset[:, None, :, None])
+    smallest = _smallest(lower)
+    # Not "<= 0", which would be false for the NaN of an infinite output.
+    doubtful = (~(smallest > 0)).nonzero()
+    if len(doubtful):
+        for spots, found in sums_by_definition(piece, weights, doubtful):
+            sample, position = spots.unbind(1)
+            lower[:, sample, :, position] = found.permute(2, 0, 1)
+        smallest = _smallest(lower)
+    return Sums(
+        lower=lower,
+        smallest=smallest,
+        total=totals.total,
+        width=totals.width,
+        slop=totals.slop,
+    )
+
+
+def sums_by_definition(
+    piece: Piece,
+    weights: Weights,
+    spots: Tensor,  # (K, 2) sample and position
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Some spots after the other, and their sums as in `Sums.lower`, (2, I, spots)."""
+    flat = weights.plain.flatten(1) * (2 * weights.scale * (1 - 2 * weights.error))[:, None]
+    plus, minus = flat.clamp(min=0), (-flat).clamp_(min=0)
+    seen = piece.seen
+    count = max(1, piece.call.inputs.numel() // plus.shape[1])  # no more than the inputs themselves
+    for part in spots.split(count):
+        sample, position = part.unbind(1)
+        where = (sample, slice(None), *torch.unravel_index(position, piece.positions))
+        columns = seen[where].flatten(1).t()
+        up, down = columns.clamp(min=0), (-columns).clamp_(min=0)
+        sums = torch.stack([plus @ up, minus @ up])
+        if piece.signed:
+            sums[0].addmm_(minus, down)
+            sums[1].addmm_(plus, down)
+        sums[sums == 0] = float("inf")
+        yield part, sums
 
 
 def _both(total: Tensor, results: Tensor, scale: Tensor) -> Tensor:
@@ -80,22 +133,3 @@ def _both(total: Tensor, results: Tensor, scale: Tensor) -> Tensor:
 def _smallest(lower: Tensor) -> Tensor:
     # Both axes at once would be many times slower.
     return torch.minimum(lower[0], lower[1]).amin(dim=1)
-
-
-def _compute(piece: Piece, weights: Weights, lower: Tensor, spots: Tensor) -> None:
-    """Put sums by their definition at some positions, (K, 2) of sample and position."""
-    flat = weights.plain.flatten(1) * (2 * weights.scale * (1 - 2 * weights.error))[:, None]
-    plus, minus = flat.clamp(min=0).t(), (-flat).clamp_(min=0).t()
-    seen = piece.seen
-    count = max(1, piece.call.inputs.numel() // len(plus))  # no more than the inputs themselves
-    for part in spots.split(count):
-        sample, position = part.unbind(1)
-        where = (sample, slice(None), *torch.unravel_index(position, piece.positions))
-        rows = seen[where].flatten(1)
-        up, down = rows.clamp(min=0), (-rows).clamp_(min=0)
-        for sign, (one, other) in enumerate(((plus, minus), (minus, plus))):
-            found = up @ one
-            if piece.signed:
-                found.addmm_(down, other)
-            found[found == 0] = float("inf")
-            lower[sign, sample, :, position] = found

@@ -40,7 +40,7 @@ def main():
     model, x = network(sys.argv[1])
     graph = prunella.trace(model, x[:1])
     if compiled.available():
-        kernels.COMPILE_FROM = kernels.MANY = 0
+        kernels.COMPILE_FROM = 0
     # What is imported and compiled once is no part of a pass.
     small = nn.Sequential(nn.Linear(2, 3), nn.ReLU(), nn.Linear(3, 2))
     small_x = torch.randn(2, 2)

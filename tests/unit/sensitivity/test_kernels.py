@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import replace
 
 import numpy as np
@@ -14,7 +15,7 @@ from torch.nn import functional as F
 
 from prunella.ops import CallWatcher, StoredTensors, contraction_of
 from prunella.sensitivity import compiled, kernels, sweep
-from prunella.sensitivity.backlog import Seen
+from prunella.sensitivity.backlog import Backlog, Seen
 from prunella.sensitivity.kernels import Prepared, Reader, raised
 from prunella.sensitivity.reference import reference_sensitivities
 
@@ -52,11 +53,10 @@ def take(name, monkeypatch):
         monkeypatch.setattr(compiled, "available", lambda: False)
     else:
         monkeypatch.setattr(kernels, "COMPILE_FROM", 0)
-        monkeypatch.setattr(kernels, "MANY", 0)
         monkeypatch.setattr(compiled, "available", lambda: True)
     if name == "loops":
         quiet = np.errstate(over="ignore")
-        monkeypatch.setattr(compiled, "_compiled", lambda name: quiet(getattr(sweep, name)))
+        monkeypatch.setattr(compiled, "_compiled", quiet)
     return name
 
 
@@ -203,6 +203,7 @@ def test_all_ways_give_the_same_bits(monkeypatch):
 def test_any_number_of_threads_gives_the_same_bits(reduction, enough, monkeypatch):
     take(WAYS[1], monkeypatch)
     monkeypatch.setattr(compiled, "_ENOUGH", enough)
+    monkeypatch.setattr(compiled, "_TILE", 32)
     torch.manual_seed(4)
     layer = nn.Conv2d(12, 16, 3, padding=1)
     blocks = [caught(layer, F.silu(torch.randn(8, 12, 11, 11))) for _ in range(3)]
@@ -210,7 +211,8 @@ def test_any_number_of_threads_gives_the_same_bits(reduction, enough, monkeypatc
     side_by_side = compiled._side_by_side
 
     def counting(run, parts):
-        used.append(len(parts))
+        if isinstance(run, functools.partial):  # the search, and not the norms before it
+            used.append(len(parts))
         return side_by_side(run, parts)
 
     monkeypatch.setattr(compiled, "_side_by_side", counting)
@@ -230,23 +232,54 @@ def test_any_number_of_threads_gives_the_same_bits(reduction, enough, monkeypatc
     assert torch.equal(found[0], found[2])
 
 
-def test_every_part_of_the_search_starts_from_a_share_of_each_unit(monkeypatch):
+def test_units_are_looked_at_in_some_places_before_the_search(monkeypatch):
     take(WAYS[1], monkeypatch)
-    starts = []
-    run = compiled._run
-
-    def recording(sweep, given, best, *rest):
-        starts.append(torch.from_numpy(best.copy()))
-        return run(sweep, given, best, *rest)
-
-    monkeypatch.setattr(compiled, "_run", recording)
     torch.manual_seed(5)
-    x = torch.relu(torch.randn(8, 10, 9, 9))
+    x = torch.relu(torch.randn(8, 10, 20, 20))
     x[:, 4] = 0  # an idle unit
-    found = scores(caught(nn.Conv2d(10, 14, 3), x), each(10))
-    (start,) = starts
-    assert torch.equal(start > 0, torch.arange(10) != 4)
-    assert bool((start <= found).all())
+    seen, looked = caught(nn.Conv2d(10, 14, 3), x), []
+    sweep_ = compiled._compiled(sweep.sweep)
+
+    def recording(function):
+        if function is not sweep.sweep:
+            return function
+
+        def run(room, tiles, **given):
+            looked.append(given["scouting"])
+            return sweep_(room, tiles, **given)
+
+        return run
+
+    monkeypatch.setattr(compiled, "_compiled", recording)
+    found = scores(seen, each(10))
+    again = scores(seen, each(10), best=found)
+    known = scores(seen, each(10), best=torch.full((10,), 0.5, dtype=torch.float64))
+    assert looked == [True, True, False]  # unit 4 stays new
+    assert found[4] == 0
+    assert torch.equal(found, again)
+    assert torch.equal(known, found.clamp(min=0.5))
+    close(found, reference_sensitivities(seen.call, each(10)))
+
+
+def test_positions_with_doubtful_sums_are_searched_by_the_definition(monkeypatch):
+    take(WAYS[1], monkeypatch)
+    searched = []
+    sums_by_definition = compiled.sums_by_definition
+
+    def counting(piece, weights, spots):
+        searched.append(len(spots))
+        return sums_by_definition(piece, weights, spots)
+
+    monkeypatch.setattr(compiled, "sums_by_definition", counting)
+    torch.manual_seed(6)
+    layer = nn.Conv2d(6, 5, 3, padding=1)
+    x = torch.relu(torch.randn(3, 6, 12, 12))
+    x[1, :, 3:9, 3:9] = 0  # windows of zeros
+    x[2, 0] *= 1e7  # all else is lost in rounding
+    seen = caught(layer, x)
+    close(scores(seen, each(6)), reference_sensitivities(seen.call, each(6)))
+    (count,) = searched
+    assert 16 <= count < 3 * 144
 
 
 def test_most_shares_are_never_evaluated(way, monkeypatch):
@@ -311,3 +344,52 @@ def test_short_passes_are_not_compiled(monkeypatch):
     assert not prepared.compiles(kernels.COMPILE_FROM - 1, cpu)
     assert prepared.compiles(1, cpu)
     assert not prepared.compiles(1, torch.device("meta"))
+
+
+def test_units_that_have_reached_one_are_not_searched_again(way, monkeypatch):
+    layer = nn.Conv2d(3, 3, 1, bias=False)
+    with torch.no_grad():
+        layer.weight.copy_(torch.eye(3)[:, :, None, None])  # each output is all of one unit's
+    seen = caught(layer, torch.rand(2, 3, 5, 5) + 0.1)
+    best = scores(seen, each(3))
+    assert torch.equal(best, torch.ones(3, dtype=torch.float64))
+    searched = []
+    totals = kernels.totals
+
+    def counting(piece, weights):
+        searched.append(piece)
+        return totals(piece, weights)
+
+    monkeypatch.setattr(kernels, "totals", counting)
+    assert torch.equal(scores(seen, each(3), best=best), best)
+    assert not searched
+    best[1] = 0
+    assert torch.equal(scores(seen, each(3), best=best), torch.ones(3, dtype=torch.float64))
+    assert len(searched) == 1
+
+
+@pytest.mark.parametrize("memory", [1 << 12, 1 << 15, 1 << 22])
+def test_waiting_changes_nothing_but_the_number_of_calls(memory):
+    torch.manual_seed(7)
+    layers = nn.Conv2d(4, 5, 3, padding=(2, 1)), nn.ConvTranspose2d(4, 5, 3, padding=1)
+    calls = [caught(layer, torch.randn(8, 4, 6, 7)) for _ in range(5) for layer in layers]
+    backlog = Backlog(memory, consumers=2)
+    best = [torch.zeros(4, dtype=torch.float64) for _ in layers]
+
+    def search(seen):
+        place = int(seen.call.transposed)
+        best[place] = scores(seen, each(4), best=best[place])
+        return len(seen.call.inputs)
+
+    counts = []
+    for call in calls:
+        counts += [search(seen) for seen in backlog.add(call)]
+    counts += [search(seen) for seen in backlog.rest()]
+    assert sum(counts) == 8 * len(calls)
+    assert (len(counts) < len(calls)) == (memory > 1 << 15)
+    for place, kind in enumerate((False, True)):
+        alone = torch.zeros(4, dtype=torch.float64)
+        for call in calls:
+            if call.call.transposed == kind:
+                alone = scores(call, each(4), best=alone)
+        assert torch.equal(best[place], alone)
