@@ -36,9 +36,9 @@ def repaired(
 ) -> nn.Module:
     """A copy of a cut network in which what reads cut channels makes up for them; no training.
 
-    Weights that read cut channels are solved again by least squares and batch-norm statistics
-    estimated anew, or the statistics alone where that is nearer to the original's outputs on a
-    fifth of the samples that is held out. See `docs/decisions/0019-repair-in-one-run.md`.
+    Weights that read cut channels are solved again by least squares, and batch-norm statistics
+    estimated anew; or one of the two alone, or nothing is done, where that is nearer to the
+    original's outputs on a fifth of the samples that is held out. See `docs/decisions/0019-repair-in-one-run.md`.
 
     Args:
         model: The original; its outputs are logits or hold them, see `logits_of`.
@@ -91,9 +91,12 @@ def _better(
         kind=kind,
         generator=generator,
     )
+    both = copy.deepcopy(solved)
+    reestimate_batchnorm(both, samples, progress=progress)
     judge = inputs.samples(slice(count - fifth, None))
-    reestimate_batchnorm(solved, samples, progress=progress)
-    return min((solved, plain), key=lambda candidate: _output_error(model, candidate, judge))
+    # Of equals the first: a network without batch norm has each of them twice.
+    candidates = (both, solved, plain, copy.deepcopy(small))
+    return min(candidates, key=lambda candidate: _output_error(model, candidate, judge))
 
 
 def _first_inputs(model: nn.Module, samples: Iterable[object]) -> Inputs:

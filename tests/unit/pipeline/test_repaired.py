@@ -17,6 +17,7 @@ def cut():
         nn.ReLU(), nn.Flatten(), nn.Linear(8 * 16, 5),
     ).eval()  # fmt: skip
     x = torch.randn(250, 1, 8, 8)
+    prunella.reestimate_batchnorm(model, [x])
     graph = prunella.trace(model, x[:1])
     plan = prunella.plan(graph, None, prunella.Flops(0.6), "random")
     return model, plan, list(x.split(50))
@@ -51,7 +52,15 @@ def test_a_repair_that_held_out_outputs_contradict_is_dropped(monkeypatch):
     small = plan.apply(model).eval()
     found = prunella.repaired(model, small, plan, batches)
     assert torch.equal(found[3].weight, small[3].weight)
-    assert not torch.equal(found[1].running_mean, small[1].running_mean)
+
+
+def test_statistics_that_harm_are_dropped(monkeypatch):
+    """These samples are unlike those that the original's statistics are of."""
+    model, plan, batches = cut()
+    monkeypatch.setattr(repairing, "reconstruct", lambda *_, **__: None)
+    small = plan.apply(model).eval()
+    found = prunella.repaired(model, small, plan, [5 + 3 * batch for batch in batches])
+    assert torch.equal(found[1].running_mean, small[1].running_mean)
 
 
 def test_little_memory_means_few_samples(monkeypatch):
