@@ -38,7 +38,8 @@ def repaired(
 
     Weights that read cut channels are solved again by least squares, and batch-norm statistics
     estimated anew; or one of the two alone, or nothing is done, where that is nearer to the
-    original's outputs on a fifth of the samples that is held out. See `docs/decisions/0019-repair-in-one-run.md`.
+    original's outputs on a fifth of the samples that is held out. Source and reasons:
+    `docs/decisions/0019-repair-in-one-run.md`.
 
     Args:
         model: The original; its outputs are logits or hold them, see `logits_of`.
