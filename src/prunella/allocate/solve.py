@@ -141,6 +141,48 @@ def one_threshold(
     )
 
 
+def topped_up(
+    graph: ChannelGraph,
+    values: Mapping[str, Tensor],  # group name -> (size,)
+    budget: Budget,
+    allocation: Allocation,
+    *,
+    multiple: int = 1,
+) -> Allocation:
+    """More units of some groups, as long as the budget has room for the next of any.
+
+    The group whose best unit that would go has the largest value comes first.
+    """
+    model = CostModel(graph)
+    target = _target(budget, model)
+    kept = dict(allocation.kept)
+    size = {group.name: group.size for group in graph.prunable}
+    falling = {name: values[name].double().sort(descending=True).values for name in kept}
+    open_sets = {
+        names[0]: names
+        for names in _equal_sets(graph).values()
+        if any(kept[name] < size[name] for name in names)
+    }
+    while open_sets:
+        best = {
+            first: max(float(falling[n][kept[n]]) for n in names if kept[n] < size[n])
+            for first, names in open_sets.items()
+        }
+        first = max(best, key=lambda name: best[name])
+        more = {name: min(size[name], kept[name] + multiple) for name in open_sets[first]}
+        fits = budget.measure(model.cost({**kept, **more})) <= target
+        if fits:
+            kept |= more
+        if not fits or all(kept[name] == size[name] for name in more):
+            del open_sets[first]
+    return Allocation(kept=kept, achieved=model.cost(kept), knob=allocation.knob)
+
+
+def _target(budget: Budget, model: CostModel) -> int:
+    """Units are whole: the product's binary rounding must not cost one."""
+    return math.floor(budget.fraction * budget.measure(model.full) * (1 + 1e-12))
+
+
 def _bisect(
     graph: ChannelGraph,
     budget: Budget,
@@ -155,8 +197,7 @@ def _bisect(
     model = CostModel(graph)
     sizes = {group.name: group.size for group in graph.prunable}
     sets = _equal_sets(graph)
-    # Units are whole: the product's binary rounding must not cost one.
-    target = math.floor(budget.fraction * budget.measure(model.full) * (1 + 1e-12))
+    target = _target(budget, model)
 
     def allocation(x: float) -> Allocation:
         counts = _evened(sets, wanted(x))
