@@ -7,9 +7,10 @@ Run from the root of the repository, about half an hour on one core:
     python benchmarks/smallest.py --out benchmarks/results/smallest-full.csv \
         --data-dir /usr/share/datasets/fashion-mnist
 
-With `--data-dir` the search is that of the command line with 5,000 test images of Fashion-MNIST for
-its tests: one point of accuracy, 99 % confidence, no training, for two methods; the other
-5,000 show how the claim fares. Otherwise bundled samples: 256 for calibration, 1,200 for repair and retraining, 1,200 others for the start
+With `--data-dir` the search is that of the command line with 5,000 test images of Fashion-MNIST
+for its tests: one point of accuracy, 99 % confidence, no training, for two methods; the other 5,000
+show how the claim fares. Otherwise bundled samples: 256 for calibration,
+1,200 for repair and retraining, 1,200 others for the start
 where there is one, 2,000 for the tests, and 2,000 more that show how the claim fares on new ones.
 """
 
@@ -94,7 +95,7 @@ def walked(method: str, folder: Path, out: Path) -> dict[str, object]:
     wall, processor = time.perf_counter() - wall, time.process_time() - processor
     report = json.loads((out / "report.json").read_text(encoding="utf-8"))
     walk, accuracy = report["walk"], report["accuracy"]
-    before, after = report["cost"]
+    before, after = report["before"], report["after"]
     # The accuracies are those on the test images that the tests did not see.
     return {
         "method": method,
