@@ -267,7 +267,7 @@ def test_half_precision_is_compared_more_loosely(tmp_path):
     model = Large().half()
     check = prunella.export(model, rand(6, 64).half(), tmp_path / "m.onnx")
     assert check.tolerance == pytest.approx(16 / 1024)
-    assert 0 < check.relative_difference <= check.tolerance
+    assert check.relative_difference <= check.tolerance  # 0 on some processors
     plain = prunella.export(Large(), rand(6, 64), tmp_path / "plain.pt2")
     assert plain.tolerance == 1e-4
 

@@ -12,7 +12,7 @@ from torch import nn
 
 import prunella
 from prunella.core.errors import ConfigWarning
-from prunella.pipeline.repairing import _first_inputs
+from prunella.pipeline import repairing
 
 CLASSES = 3
 WHOLE = ("bert.pooler", "*attention*")  # the config has no numbers of their own for these
@@ -136,13 +136,16 @@ def test_channels_that_norms_mix(model, tmp_path):
     assert "In that comparison bert.embeddings.word_embeddings stayed whole" in page
 
 
-def test_batches_padded_to_lengths_of_their_own(model):
+def test_batches_padded_to_lengths_of_their_own(model, monkeypatch):
     long, short = sentences(96, 3, length=10), sentences(32, 4, length=7)
     loader = [*batches(short), *batches(long)]
-    found = _first_inputs(loader, 640)
+    found = repairing._first_inputs(model, loader)
     assert torch.equal(found.kwargs["input_ids"], long["input_ids"])
     assert "labels" not in found.kwargs
-    assert torch.equal(_first_inputs(loader, 20).kwargs["input_ids"], short["input_ids"][:20])
+    with monkeypatch.context() as patched:
+        patched.setattr(repairing, "_SAMPLES", 20)
+        few = repairing._first_inputs(model, loader)
+    assert torch.equal(few.kwargs["input_ids"], short["input_ids"][:20])
 
     held_out = [*batches(sentences(96, 5)), *batches(sentences(96, 6, length=6))]
     result = prunella.prune(
