@@ -31,7 +31,7 @@ def load(
     name: str,
     split: Split,
     *,
-    data_dir: Path | None = None,
+    data_dir: Path | str | None = None,
     download: bool = False,
     progress: Progress = silent,
     size: int = 224,
@@ -57,7 +57,7 @@ def load(
     if split not in get_args(Split):
         raise InputError(f"split {split!r}: expected 'train' or 'test'.")
     if data_dir is not None:
-        data_dir = data_dir.expanduser()
+        data_dir = Path(data_dir).expanduser()
         if not data_dir.is_dir():
             raise FileError(f"{data_dir}: no such folder; check data_dir (--data-dir).")
     if name == "bundled":

@@ -23,7 +23,9 @@ that fit. Source of the principle: Everett, "Generalized Lagrange multiplier met
 problems of optimum allocation of resources", Operations Research 11, 1963.
 
 What a consumer reads is that of the original network, so one pass over the samples serves every
-budget; the kept weights are solved again by the repair of `prune`.
+budget; the kept weights are solved again by the repair of `prune`. The sums take 8 bytes for the
+square of the number of inputs of each consumer, and the order of removal about its cube in
+operations.
 """
 
 from __future__ import annotations

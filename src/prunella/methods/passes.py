@@ -1,7 +1,8 @@
-"""Reading the samples that a method scores with."""
+"""What methods that look at samples have in common."""
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
@@ -11,6 +12,10 @@ from torch import Tensor
 from prunella.core.batches import Batch, read_batch
 from prunella.core.errors import DataError
 from prunella.core.progress import Progress, length
+from prunella.core.types import ChannelGraph, ChannelGroup, Member
+
+Consumer = tuple[str, int]  # name of a stored weight and its axis of inputs
+Readers = list[tuple[ChannelGroup, Member]]
 
 
 def batches(loader: Iterable[object], *, progress: Progress, description: str) -> Iterator[Batch]:
@@ -28,6 +33,28 @@ def batches(loader: Iterable[object], *, progress: Progress, description: str) -
             yield batch
     if empty:
         raise DataError("the calibration loader is empty; expected at least one sample.")
+
+
+def readers_of(graph: ChannelGraph) -> dict[Consumer, Readers]:
+    """The groups that each consumer reads, in the order of the groups."""
+    found: dict[Consumer, Readers] = defaultdict(list)
+    for group in graph.prunable:
+        for member in group.members:
+            if member.role == "consumer":
+                found[member.tensor, member.axis].append((group, member))
+    return dict(found)
+
+
+def generators_for(
+    consumers: Iterable[Consumer], generator: torch.Generator
+) -> dict[Consumer, torch.Generator]:
+    """One generator each, so that neither batches nor the order of calls change what is drawn."""
+    return {
+        consumer: torch.Generator().manual_seed(
+            int(torch.randint(2**63 - 1, (), generator=generator))
+        )
+        for consumer in consumers
+    }
 
 
 def _check_finite(batch: Batch) -> None:

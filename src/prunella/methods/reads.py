@@ -10,7 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from prunella.core.types import ChannelGraph, ChannelGroup, Member
+from prunella.core.types import ChannelGraph, ChannelGroup
+from prunella.methods.passes import Readers, generators_for, readers_of
 from prunella.methods.surgeon import Correlated, System, Uncorrelated
 from prunella.ops import (
     CallWatcher,
@@ -34,31 +35,19 @@ class Reads(CallWatcher):
         super().__init__()
         self.stored = StoredTensors(model)
         self.samples = 0
-        self.all_samples = 0
         self.in_backward = False
         self.parts: dict[tuple[str, int, int], _Part] = {}
-        self.readers: dict[tuple[str, int], list[tuple[ChannelGroup, Member]]] = defaultdict(list)
-        self.axes: dict[str, int] = {}
+        self.readers = readers_of(graph)
+        self.axes: dict[str, int] = dict(iter(self.readers))
         # Sum of squared gradients over samples, positions and outputs, and the number of outputs.
         self.gradients: dict[str, float] = defaultdict(float)
         self.outputs: dict[str, int] = {}
-        # One for each consumer, so that the order of the calls does not change what is drawn.
-        self.generators: dict[tuple[str, int], torch.Generator] = {}
-        for group in graph.prunable:
-            for member in group.members:
-                key = (member.tensor, member.axis)
-                if member.role == "consumer" and key not in self.readers:
-                    seed = int(torch.randint(2**63 - 1, (), generator=generator))
-                    self.generators[key] = torch.Generator().manual_seed(seed)
-                    self.axes[member.tensor] = member.axis
-                if member.role == "consumer":
-                    self.readers[key].append((group, member))
+        self.generators = generators_for(self.readers, generator)
 
     @contextmanager
     def forwards(self, samples: int) -> Iterator[None]:
         """Watch a forward pass of some samples."""
         self.samples = samples
-        self.all_samples += samples
         self.in_backward = False
         with self:
             yield
@@ -128,7 +117,7 @@ class Reads(CallWatcher):
 class _Part:
     """Sums over rows for one group of a consumer's call."""
 
-    def __init__(self, part: PlainCall, readers: list[tuple[ChannelGroup, Member]]) -> None:
+    def __init__(self, part: PlainCall, readers: Readers) -> None:
         call = part.call
         # (inputs, outputs): a convolution's kernel entries are inputs of their own.
         matrix = call.weight if call.spatial == 0 else call.weight.flatten(1).t()

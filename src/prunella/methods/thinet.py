@@ -16,7 +16,6 @@ are summed as the samples pass: the objective for a set T is the sum of G over T
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterable
 from typing import Any
 
@@ -27,8 +26,8 @@ from prunella.core.errors import InputError
 from prunella.core.modes import attention_in_parts, evaluating, full_precision
 from prunella.core.progress import Progress
 from prunella.core.samples import SampleIds
-from prunella.core.types import ChannelGraph, ChannelGroup, ChannelScores, Member
-from prunella.methods.passes import batches
+from prunella.core.types import ChannelGraph, ChannelGroup, ChannelScores
+from prunella.methods.passes import batches, generators_for, readers_of
 from prunella.methods.ranking import largest_in_each_group
 from prunella.methods.registry import register_method
 from prunella.ops import (
@@ -102,17 +101,8 @@ class _Products(CallWatcher):
         self.stored = StoredTensors(model)
         self.samples = 0
         self.gram: dict[str, Tensor] = {}
-        self.consumers: dict[tuple[str, int], list[tuple[ChannelGroup, Member]]] = defaultdict(list)
-        # One for each consumer, so that where batches end does not change what is drawn.
-        self.generators: dict[tuple[str, int], torch.Generator] = {}
-        for group in graph.prunable:
-            for member in group.members:
-                key = (member.tensor, member.axis)
-                if member.role == "consumer" and key not in self.consumers:
-                    seed = int(torch.randint(2**63 - 1, (), generator=generator))
-                    self.generators[key] = torch.Generator().manual_seed(seed)
-                if member.role == "consumer":
-                    self.consumers[key].append((group, member))
+        self.consumers = readers_of(graph)
+        self.generators = generators_for(self.consumers, generator)
 
     def answer(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         call = contraction_of(func, args, self.stored)

@@ -184,6 +184,8 @@ def test_unknown_split_and_missing_folder(tmp_path: Path) -> None:
         load("mnist", "valid")  # type: ignore[arg-type]
     with pytest.raises(FileError, match=r"absent: no such folder; check data_dir"):
         load("mnist", "train", data_dir=tmp_path / "absent")
+    with pytest.raises(FileError, match=r"absent: no such folder; check data_dir"):
+        load("mnist", "train", data_dir=str(tmp_path / "absent"))
 
 
 def test_relative_cache_variable_is_ignored(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
