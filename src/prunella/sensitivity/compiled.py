@@ -44,6 +44,7 @@ _HELPERS = {
         ("_copy_activations", "never"),
         ("_smallest", "never"),
         ("_factor", "always"),
+        ("_any_above", "never"),
         ("_above", "never"),
         ("_above_at_top", "never"),
         ("_places", "never"),
@@ -199,14 +200,13 @@ def _arguments(piece: Piece, weights: Weights, rows: Rows, totals: Totals) -> di
     spatial = torch.arange(line).view(inputs.shape[2:])
     seen = piece.windows_of(spatial[None, None])[0, 0]  # (*positions, *kernel)
     spots = seen.reshape(math.prod(piece.positions), -1)  # (P, T) places in one channel
-    owned, taps = rows.places[:, :, None], spots.shape[1]
     outputs = len(weights.scale)
     tensors = {
         "inputs": inputs.view(-1),
         "spots": spots[:, 0],
-        "jumps": (owned * line + (spots[0] - spots[0, 0])).flatten(1),
-        "weights": weights.plain.flatten(1),
-        "taps": (owned * taps + torch.arange(taps)).flatten(1),
+        "places": rows.places,
+        "jumps": spots[0] - spots[0, 0],
+        "weights": weights.plain.flatten(2),
         "scale": weights.scale,
         "activations": _activations(piece, rows.places),
         "total": totals.total,
@@ -218,7 +218,12 @@ def _arguments(piece: Piece, weights: Weights, rows: Rows, totals: Totals) -> di
         "rows": rows.sums,
     }
     arrays = {name: tensor.contiguous().numpy() for name, tensor in tensors.items()}
-    return {**arrays, "length": inputs[0].numel(), "width": np.float32(totals.width)}
+    return {
+        **arrays,
+        "length": inputs[0].numel(),
+        "line": line,
+        "width": np.float32(totals.width),
+    }
 
 
 def _alone(

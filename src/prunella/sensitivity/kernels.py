@@ -192,9 +192,7 @@ def _raise(job: _Job, best: list[Tensor], prepared: Prepared) -> None:
             bar = largest.float().masked_fill(largest >= 1, math.inf)
             if sums is None:
                 rows = prepared.rows((*key, number), weights, places)
-                found = compiled.search(
-                    piece, weights, rows, known, bar, reduction=job.reduction
-                )
+                found = compiled.search(piece, weights, rows, known, bar, reduction=job.reduction)
             else:
                 norms = prepared.norms((*key, number), weights, places)
                 found = Search(

@@ -55,9 +55,10 @@ def sweep(
     inputs: Floats,  # all activations, in one row
     length: int,  # of one sample in there
     spots: Integers,  # (P,) where each position's window begins in a sample
-    jumps: Integers,  # (U, k * T) from there to what a unit's kernel sees
-    weights: Floats,  # (I, J * T)
-    taps: Integers,  # (U, k * T) which of these are a unit's
+    places: Integers,  # (U, k) of the units among the inputs
+    line: int,  # from one input to the next
+    jumps: Integers,  # (T,) from one entry of the kernel to the others
+    weights: Floats,  # (I, J, T)
     scale: Floats,  # (I,)
     activations: Floats,  # (n, U, P), or their negatives
     total: Floats,  # (n, I, P)
@@ -84,7 +85,7 @@ def sweep(
     outputs = len(scale)
     side = max(1, tile // positions)  # samples side by side in one tile
     tall = (positions + tile - 1) // tile
-    seen, block, inverse, highest, nearest, quotients, bits, hits, places = room
+    seen, block, inverse, highest, nearest, quotients, bits, hits, chosen = room
     area = len(quotients)
     count = 0
     for phase in range(0 if scouting else 1, 2):
@@ -116,27 +117,26 @@ def sweep(
                         )
                     else:
                         following, pairs = _above(
-                            seen, part, following, best, highest, norms, rows, block, nearest,
-                            hits, quotients, bits,
-                        )  # fmt: skip
+                            seen, part, following, best, highest, norms, rows, block, nearest, hits
+                        )
                     for hit in range(pairs):
                         unit, rank = hits[0, hit], hits[1, hit]
                         row = rows[unit, rank]
                         output, sign = row % outputs, row // outputs
-                        chosen, places[0] = 1, hits[2, hit]
+                        cells, chosen[0] = 1, hits[2, hit]
                         if phase > 0:
                             bound = norms[unit, rank] * _factor(best[unit])
-                            chosen = _places(seen, part, unit, bound, block, row, places)
-                        for choice in range(chosen):
-                            spot = part * area + places[choice]
+                            cells = _places(seen, part, unit, bound, block, row, chosen)
+                        for choice in range(cells):
+                            spot = part * area + chosen[choice]
                             where, position = sample, first + spot
                             if side > 1:
                                 where, position = sample + spot // size, spot % size
                             share = _part(
-                                inputs, where * length + spots[position], jumps, weights, taps,
-                                unit, output, sign, inner,
+                                inputs, where * length + spots[position], places[unit], line,
+                                jumps, weights[output], sign, inner,
                             ) * TWO * scale[output]  # fmt: skip
-                            below = block[row, part, places[choice]]
+                            below = block[row, part, chosen[choice]]
                             most = share / below * (ONE + ROUNDING)
                             if most < best[unit] or most == ZERO:
                                 continue
@@ -264,8 +264,7 @@ def _factor(best: Any) -> Any:
 
 def _above(
     seen: Floats, part: int, first: int, best: Floats, highest: Floats, norms: Floats,
-    rows: Integers, block: Floats, nearest: Floats, hits: Integers, quotients: Floats,
-    bits: Integers,
+    rows: Integers, block: Floats, nearest: Floats, hits: Integers,
 ) -> tuple[int, int]:  # fmt: skip
     """The units from the first on, and ranks of the sums, whose shares may be above the largest.
 
@@ -284,18 +283,20 @@ def _above(
             row = order[rank]
             if reach <= near[row]:
                 continue
-            bound, limits = sizes[rank] * factor, block[row, part]
-            # On vectors: no way out, no number of turns known beforehand, no index from the end.
-            for place in range(len(values)):
-                quotients[place] = values[place] * bound - limits[place]
-            top = bits[0]  # above 0 where a number is
-            for place in range(len(bits)):
-                top = max(top, bits[place])
             hits[0, count] = unit
             hits[1, count] = rank
-            count += top > 0
+            count += _any_above(values, sizes[rank] * factor, block[row, part])
         unit += 1
     return unit, count
+
+
+def _any_above(values: Floats, bound: Any, limits: Floats) -> bool:
+    """Whether a value times the bound is above its limit."""
+    # On vectors: no way out, no number of turns known beforehand, no index from the end.
+    above = False
+    for place in range(len(values)):
+        above |= values[place] * bound > limits[place]
+    return above
 
 
 def _above_at_top(
@@ -332,15 +333,17 @@ def _places(
 
 
 def _part(
-    inputs: Floats, start: int, jumps: Integers, weights: Floats, taps: Integers, unit: int,
-    output: int, sign: int, inner: bool,
+    inputs: Floats, start: int, places: Integers, line: int, jumps: Integers, weights: Floats,
+    sign: int, inner: bool,
 ) -> Any:  # fmt: skip
     """A unit's part of one sum: the products of that sign, added up or the largest."""
     part, flip = ZERO, ONE - TWO * np.float32(sign)
-    for tap in range(jumps.shape[1]):
-        product = flip * weights[output, taps[unit, tap]] * inputs[start + jumps[unit, tap]]
-        # Both without a branch, which the signs of weights would lead astray.
-        part = part + max(product, ZERO) if inner else max(part, product)
+    for owned in range(len(places)):
+        kernel, first = weights[places[owned]], start + places[owned] * line
+        for tap in range(len(jumps)):
+            product = flip * kernel[tap] * inputs[first + jumps[tap]]
+            # Both without a branch, which the signs of weights would lead astray.
+            part = part + max(product, ZERO) if inner else max(part, product)
     return part
 
 
