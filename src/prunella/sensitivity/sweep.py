@@ -311,8 +311,9 @@ def _above_at_top(
             quotient = seen[unit, 0, place] * inverse[0, place]
             if quotient > highest:
                 highest, top = quotient, place
-        part = seen[unit, 0, top] * _factor(best[unit])
-        for rank in range(norms.shape[1]):
+        factor = _factor(best[unit])
+        part = seen[unit, 0, top] * factor
+        for rank in range(norms.shape[1] if highest * factor * norms[unit, 0] > ONE else 0):
             hits[0, count] = unit
             hits[1, count] = rank
             hits[2, count] = top
