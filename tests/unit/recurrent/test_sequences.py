@@ -11,7 +11,7 @@ import torch
 from torch.nn.utils.rnn import pack_padded_sequence, pack_sequence, pad_packed_sequence
 
 from prunella import InputError
-from prunella.recurrent import PFGRU, PFLSTM, Belief, fixed_generator
+from prunella.recurrent import PFGRU, PFLSTM, Belief, fixed_generator, regression_loss
 
 B, T, D, H, K = 4, 6, 3, 5, 7
 CELLS = pytest.mark.parametrize("Cell", [PFLSTM, PFGRU])
@@ -372,3 +372,19 @@ def test_mistakes_in_calling():
     for call, words in cases:
         with pytest.raises(InputError, match=words):
             call()
+
+
+@CELLS
+def test_only_the_weighted_elbo_teaches_the_score(Cell):
+    """Weights never enter the transition."""
+    cell, head = Cell(D, H, K, dtype=torch.float64), torch.nn.Linear(H, 1, dtype=torch.float64)
+    trajectory, _ = cell.unroll(inputs().double(), generator=generator())
+    targets = torch.zeros(B, T, 1, dtype=torch.float64)
+    for logs in (None, trajectory.log_weights):
+        loss = regression_loss(
+            targets, head(trajectory.particles), targets, sigma=0.3, log_weights=logs
+        )
+        (gradient,) = torch.autograd.grad(
+            loss.elbo, cell.score.weight, retain_graph=True, allow_unused=True
+        )
+        assert (gradient is not None and bool((gradient[0, :H] != 0).any())) == (logs is not None)
