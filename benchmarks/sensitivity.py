@@ -14,7 +14,7 @@ forward pass of one block, beside the cap for the pass's own tensors (Linux only
 network that is run, since a process keeps memory). Weights are random, as after training for the
 networks of torchvision; "resnet50 at 224, statistics of its inputs" is the same network with its
 batch-norm statistics estimated anew on random inputs, so that its activations are normalised as in
-a trained one.
+a trained one. `sensitivity_public.py` has single layers beside the code published with the paper.
 """
 
 from __future__ import annotations
