@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -139,7 +138,7 @@ def _write(
         "test_accuracy": reached,
         "test_samples": count,
         "sha256": hashlib.sha256(weights.read_bytes()).hexdigest(),
-        "epochs": [asdict(record) for record in records],
+        "epochs": [record.to_json() for record in records],
         "environment": environment(),
     }
     write_atomically(metrics, json.dumps(content, indent=2) + "\n")
