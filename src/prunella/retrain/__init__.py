@@ -1,5 +1,6 @@
 """Training: the one loop, its recipe, and re-estimation of batch-norm statistics."""
 
+from prunella.retrain.assess import assess
 from prunella.retrain.batchnorm import reestimate_batchnorm
 from prunella.retrain.checkpoints import Checkpoint, EpochRecord, best_epoch
 from prunella.retrain.loop import Validation, fit
@@ -15,6 +16,7 @@ __all__ = [
     "Objective",
     "Recipe",
     "Validation",
+    "assess",
     "best_epoch",
     "fit",
     "reestimate_batchnorm",

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from prunella.core.errors import InputError
+from prunella.retrain.assess import Tally
 from prunella.retrain.optimizing import STATE
 from prunella.retrain.recipe import Recipe
 
@@ -72,6 +73,21 @@ class Checkpoint:
     optimizer: Mapping[str, Mapping[str, Tensor]]
     records: tuple[EpochRecord, ...]
     best: Mapping[str, Tensor] = field(default_factory=dict)
+
+
+def record_of(
+    tally: Tally, epoch: int, learning_rate: float, held_out: Mapping[str, float]
+) -> EpochRecord:
+    """The record of an epoch whose batches have been counted."""
+    figures = tally.means()
+    return EpochRecord(
+        epoch=epoch,
+        loss=figures.pop("loss"),
+        accuracy=figures.pop("accuracy", math.nan),
+        learning_rate=learning_rate,
+        figures=figures,
+        held_out=held_out,
+    )
 
 
 def best_epoch(records: Sequence[EpochRecord], figure: str, *, largest: bool = False) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Mapping, Sized
 from dataclasses import dataclass, replace
 from typing import Any, final
@@ -11,13 +10,13 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 from torch.nn.utils import clip_grad_norm_
-from torch.utils.data import DataLoader
 
 from prunella.core.batches import Batch, read_batch
 from prunella.core.errors import DataError, InputError, PrunellaError
 from prunella.core.inputs import Inputs
-from prunella.core.modes import evaluating, training_flags_restored
+from prunella.core.modes import training_flags_restored
 from prunella.core.progress import Progress, length, silent
+from prunella.retrain.assess import Tally, assess, seed_epoch
 from prunella.retrain.augment import augment
 from prunella.retrain.checkpoints import (
     Checkpoint,
@@ -26,10 +25,11 @@ from prunella.retrain.checkpoints import (
     best_epoch,
     load_state,
     optimizer_state,
+    record_of,
     restore,
     state_of,
 )
-from prunella.retrain.objectives import Assessment, Objective, objective_of
+from prunella.retrain.objectives import Objective, objective_of
 from prunella.retrain.optimizing import go_on, optimizer_of, schedule_of
 from prunella.retrain.recipe import Recipe
 
@@ -130,15 +130,14 @@ def fit(
                 objective=judge, progress=progress,
             )  # fmt: skip
             for epoch in range(len(records) + 1, recipe.epochs + 1):
-                _seed_epoch(loader, seed=seed, epoch=epoch)
+                seed_epoch(loader, seed=seed, epoch=epoch)
                 model.train()
                 tally = run.trained(loader, schedule.step, f"epoch {epoch}/{recipe.epochs}")
                 rate = float(schedule.get_last_lr()[0])
                 held_out: Mapping[str, float] = {}
                 if validation is not None:
-                    _seed_epoch(validation.loader, seed=seed, epoch=0)
-                    held_out = run.validated(model, validation, f"validation {epoch}")
-                records = (*records, tally.record(epoch, rate, held_out))
+                    held_out = _validated(model, validation, judge, seed, progress)
+                records = (*records, record_of(tally, epoch, rate, held_out))
                 if validation is not None and _best(records, validation) == epoch:
                     best = state_of(model)
                 if on_epoch is not None:
@@ -178,6 +177,18 @@ def _check_resumable(checkpoint: Checkpoint, recipe: Recipe, validation: Validat
                 f"the held-out figures {', '.join(record.held_out) or 'none'}; resume with the "
                 "validation the checkpoint was made with."
             )
+
+
+def _validated(
+    model: nn.Module, validation: Validation, objective: Objective, seed: int, progress: Progress
+) -> Mapping[str, float]:
+    found = assess(model, validation.loader, objective, seed=seed, progress=progress)
+    if validation.figure not in found:
+        raise InputError(
+            f"the validation goes by {validation.figure!r}, which the objective does not count; "
+            f"expected one of {', '.join(found)}."
+        )
+    return found
 
 
 def _best(records: tuple[EpochRecord, ...], validation: Validation) -> int:
@@ -224,41 +235,6 @@ def _channels_last(model: nn.Module) -> Callable[[], None]:
 
 
 @final
-class _Tally:
-    """Running sums of one epoch."""
-
-    def __init__(self) -> None:
-        self.loss = 0.0
-        self.samples = 0
-        self.sums: dict[str, tuple[float, int]] = {}
-
-    def add(self, assessment: Assessment, count: int) -> None:
-        self.loss += float(assessment.loss.detach()) * count
-        self.samples += count
-        for name, (total, terms) in assessment.figures.items():
-            before = self.sums.get(name, (0.0, 0))
-            self.sums[name] = (before[0] + total, before[1] + terms)
-
-    def means(self) -> dict[str, float]:
-        """Loss and figures."""
-        figures = {name: total / terms for name, (total, terms) in self.sums.items() if terms}
-        return {"loss": self.loss / self.samples, **figures}
-
-    def record(
-        self, epoch: int, learning_rate: float, held_out: Mapping[str, float]
-    ) -> EpochRecord:
-        figures = self.means()
-        return EpochRecord(
-            epoch=epoch,
-            loss=figures.pop("loss"),
-            accuracy=figures.pop("accuracy", math.nan),
-            learning_rate=learning_rate,
-            figures=figures,
-            held_out=held_out,
-        )
-
-
-@final
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class _Run:
     """What all steps of a training have in common."""
@@ -272,32 +248,15 @@ class _Run:
 
     def trained(
         self, loader: Iterable[object], after_step: Callable[[], object], description: str
-    ) -> _Tally:
+    ) -> Tally:
         """One pass that learns."""
-        tally = _Tally()
+        tally = Tally()
         for batch in self.progress(loader, description=description, total=length(loader)):
             self._step(read_batch(batch).to(self.fabric.device), tally)
             after_step()
         return tally
 
-    def validated(
-        self, model: nn.Module, validation: Validation, description: str
-    ) -> Mapping[str, float]:
-        """One pass that does not; loss and figures."""
-        tally, loader = _Tally(), validation.loader
-        with evaluating(model):
-            for batch in self.progress(loader, description=description, total=length(loader)):
-                read = read_batch(batch).to(self.fabric.device)
-                tally.add(self.objective(self.model, read), len(read))
-        means = tally.means()
-        if validation.figure not in means:
-            raise InputError(
-                f"the validation goes by {validation.figure!r}, which the objective does not "
-                f"count; expected one of {', '.join(means)}."
-            )
-        return means
-
-    def _step(self, batch: Batch, tally: _Tally) -> None:
+    def _step(self, batch: Batch, tally: Tally) -> None:
         if self.recipe.flip or self.recipe.shift:
             batch = _augmented(batch, self.recipe)
         try:
@@ -336,11 +295,3 @@ def _augmented(batch: Batch, recipe: Recipe) -> Batch:
             "and flip to false in the recipe."
         )
     return replace(batch, inputs=Inputs(args=(augment(images, recipe),)))
-
-
-def _seed_epoch(loader: Iterable[object], *, seed: int, epoch: int) -> None:
-    # A product with a large odd number keeps the streams of neighbouring seeds apart.
-    mixed = (seed * 1_000_003 + epoch) % 2**63
-    torch.manual_seed(mixed)
-    if isinstance(loader, DataLoader) and isinstance(loader.generator, torch.Generator):
-        loader.generator.manual_seed(mixed)
