@@ -1,0 +1,40 @@
+"""What a network of sequences is made of, as data."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Core = Literal["pf-lstm", "pf-gru", "lstm", "gru", "bn-lstm", "bn-gru"]
+PARTICLE_CORES = ("pf-lstm", "pf-gru")
+
+
+class Architecture(BaseModel):
+    """The recurrent core between encoder and head, and what it learns from.
+
+    The defaults are those of Ma, Karkus, Hsu and Lee, "Particle filter recurrent neural networks",
+    AAAI 2020, for the maze. Fields that say "particles" do not touch the other cores.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    core: Core = Field(
+        "pf-lstm", description="pf-lstm, pf-gru, lstm, gru, or bn-lstm, bn-gru: with batch norm"
+    )
+    particles: int = Field(30, ge=1, description="Particles of a belief.")
+    hidden: int = Field(64, ge=1, description="Size of the hidden state, of each particle.")
+    dropout: float = Field(0.5, ge=0, lt=1, description="Of hidden states before the head.")
+    alpha: float = Field(
+        0.5, ge=0, le=1, description="Share of the weights in what particles are drawn from."
+    )
+    resampling: Literal["always", "never"] = Field("always", description="Draw particles anew.")
+    candidate: Literal["bn-relu", "tanh"] = Field(
+        "bn-relu", description="What the new memory of particles goes through."
+    )
+    beta: float = Field(1.0, ge=0, description="Weight of the particles' ELBO in the loss.")
+
+    @property
+    def has_particles(self) -> bool:
+        """Whether the state is a belief."""
+        return self.core in PARTICLE_CORES
