@@ -17,7 +17,7 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from prunella import data, networks, testing
+    from prunella import data, networks, recurrent, testing
     from prunella.certificate import Verification, certify, verify_certificate
     from prunella.core.budgets import Budget, Bytes, Flops, Latency, Params
     from prunella.core.certificates import Certificate
@@ -112,6 +112,7 @@ __all__ = [
     "networks",
     "plan",
     "prune",
+    "recurrent",
     "reestimate_batchnorm",
     "register_method",
     "register_rule",
@@ -183,6 +184,7 @@ _HOMES = {
     "networks": "prunella.networks",
     "plan": "prunella.planning:make_plan",
     "prune": "prunella.pipeline:prune",
+    "recurrent": "prunella.recurrent",
     "reestimate_batchnorm": "prunella.retrain:reestimate_batchnorm",
     "register_method": "prunella.methods:register_method",
     "register_rule": "prunella.graph:rule",

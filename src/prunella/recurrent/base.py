@@ -1,0 +1,453 @@
+"""What PF-LSTM and PF-GRU have in common: the filter around the cell, and the loop over time."""
+
+from __future__ import annotations
+
+import abc
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Literal, overload
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.nn.utils.rnn import PackedSequence
+
+from prunella.core.errors import InputError
+from prunella.recurrent.belief import Belief, Trajectory
+from prunella.recurrent.checks import check_belief, check_choices, check_shares, check_sizes
+from prunella.recurrent.draws import Draws, fixed_generator
+from prunella.recurrent.kernels import SLOPE, Activation, NormKind, Setting, norm_of
+from prunella.recurrent.resampling import Scheme, clamp_scores, resample, reweight, spread_points
+from prunella.recurrent.sequences import Steps, steps_of
+
+Factory = dict[str, object]
+
+
+@dataclass(frozen=True, slots=True)
+class _Step:
+    belief: Belief
+    filtered: Tensor  # (B, K) log-weights before resampling
+    ancestors: Tensor  # (B, K)
+
+
+class ParticleFilterRNN(nn.Module, abc.ABC):
+    """A recurrent network whose state is a belief; use `PFLSTM` or `PFGRU`.
+
+    Source: Ma, Karkus, Hsu and Lee, "Particle filter recurrent neural networks", AAAI 2020. At each
+    step every particle makes a noisy transition, is weighted by a learned score, and the particles
+    are resampled; outputs are read from the children. What differs from the public code by default:
+    batch norm by feature, and everything about weights in logarithms.
+
+    Attributes that may be changed later: `num_particles` (unless norm is "slot"), `alpha`,
+    `resampling`, `ess_threshold`, `scheme`, `eval_noise`, `deterministic`, `detach_every`.
+
+    Args:
+        input_size: D.
+        hidden_size: H.
+        num_particles: K of the initial belief; a belief that is passed in may have another.
+        batch_first: Inputs and means are (B, T, ...), otherwise (T, B, ...).
+        alpha: Share of the weights in the proposal of resampling, in [0, 1]. 1 is ordinary
+            resampling, through which the score learns nothing from later steps or the same one.
+        resampling: After every step, "ess": only of beliefs whose effective sample size is below
+            `ess_threshold`, or never.
+        ess_threshold: As a share of K.
+        scheme: How ancestors are drawn.
+        score_clamp: Bring scores into [-3, 3] with min(max(s, 0), 6) - 3.
+        norm: Batch norm of the candidates by feature over (B, K), by particle slot over (B, H) as
+            in the public code, or none. A single number (B = K = 1 while training) has no variance
+            and is normalised with the running statistics, which it does not change.
+        activation: Of the candidates.
+        control_size: Features of the input that enter the gates; None takes the input itself.
+        observation_size: Features of the input that enter the score; None takes the input itself.
+            A linear score adds them to all particles of a sequence alike, which cancels in the
+            weights; they have an effect with `score_clamp` only.
+        initial: Initial states (and memory): uniform in [0, 1), or 0.
+        eval_noise: Whether candidates are noisy in evaluation too. Resampling and a uniform initial
+            belief stay random.
+        deterministic: In evaluation, draw everything from a fixed generator (unless one is passed)
+            and the same for every sequence of a batch: the result of a sequence is a function of
+            that sequence, with the spread of particles that the network was trained with.
+        detach_every: Cut the gradient's way back after every so many steps; None never does.
+        device: Of the weights.
+        dtype: Of the weights.
+
+    Raises:
+        InputError: an argument is out of range.
+    """
+
+    _gates: int  # parts of the input's projection
+    _has_memory: bool
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        num_particles: int,
+        *,
+        batch_first: bool = True,
+        alpha: float = 0.5,
+        resampling: Literal["always", "ess", "never"] = "always",
+        ess_threshold: float = 0.5,
+        scheme: Scheme = "multinomial",
+        score_clamp: bool = False,
+        norm: NormKind = "feature",
+        activation: Activation = "leaky_relu",
+        control_size: int | None = 32,
+        observation_size: int | None = 32,
+        initial: Literal["uniform", "zeros"] = "uniform",
+        eval_noise: bool = True,
+        deterministic: bool = False,
+        detach_every: int | None = None,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        super().__init__()
+        self.input_size = input_size
+        self.hidden_size = hidden_size
+        self.num_particles = num_particles
+        self.batch_first = batch_first
+        self.alpha = alpha
+        self.resampling = resampling
+        self.ess_threshold = ess_threshold
+        self.scheme: Scheme = scheme
+        self.score_clamp = score_clamp
+        self.norm_kind: NormKind = norm
+        self.activation: Activation = activation
+        self.initial = initial
+        self.eval_noise = eval_noise
+        self.deterministic = deterministic
+        self.detach_every = detach_every
+        check_sizes(
+            input_size=input_size,
+            hidden_size=hidden_size,
+            num_particles=num_particles,
+            control_size=control_size,
+            observation_size=observation_size,
+            detach_every=detach_every,
+        )
+        check_choices(
+            resampling=resampling, scheme=scheme, norm=norm, activation=activation, initial=initial
+        )
+        check_shares(alpha=alpha, ess_threshold=ess_threshold)
+        factory: Factory = {"device": device, "dtype": dtype}
+        self.control = _feature_map(input_size, control_size, factory)
+        self.observation = _feature_map(input_size, observation_size, factory)
+        self.control_size = control_size or input_size
+        self.observation_size = observation_size or input_size
+        self.input_gates = linear(self.control_size, self._gates * hidden_size, factory)
+        self.score = linear(hidden_size + self.observation_size, 1, factory)
+        channels = {"feature": hidden_size, "slot": num_particles, "none": 0}[norm]
+        self.norm = nn.BatchNorm1d(channels, **factory) if channels else None  # type: ignore[arg-type]
+        self._build(factory)
+
+    @abc.abstractmethod
+    def _build(self, factory: Factory) -> None:
+        """Make the weights that act on the states."""
+
+    @abc.abstractmethod
+    def _transition(self, belief: Belief, inputs: Tensor, noise: Tensor | None) -> Belief:
+        """New particles (and memory) of a belief, weights as they were; inputs (B, G)."""
+
+    def _gate_bias(self) -> Tensor | None:  # (G,)
+        """A second bias of the gates, as `nn.LSTM` has it."""
+        return None
+
+    def extra_repr(self) -> str:
+        """Sizes and the choices that matter most."""
+        return (
+            f"{self.input_size}, {self.hidden_size}, num_particles={self.num_particles}, "
+            f"alpha={self.alpha}, resampling={self.resampling!r}, norm={self.norm_kind!r}"
+        )
+
+    def initial_belief(
+        self, batch_size: int, *, generator: torch.Generator | None = None
+    ) -> Belief:  # (B, K, H)
+        """The belief before the first step: particles of `initial`, all weights 1/K.
+
+        Args:
+            batch_size: B.
+            generator: Where uniform particles come from; without one torch's global generator, or
+                a fixed one if the run is deterministic.
+        """
+        return self._initial(batch_size, self._draws(generator))
+
+    @overload
+    def forward(
+        self,
+        x: Tensor,
+        belief: Belief | None = None,
+        *,
+        lengths: Tensor | Sequence[int] | None = None,
+        generator: torch.Generator | None = None,
+    ) -> tuple[Tensor, Belief]: ...
+    @overload
+    def forward(
+        self,
+        x: PackedSequence,
+        belief: Belief | None = None,
+        *,
+        lengths: None = None,
+        generator: torch.Generator | None = None,
+    ) -> tuple[PackedSequence, Belief]: ...
+    def forward(
+        self,
+        x: Tensor | PackedSequence,  # (B, T, D)
+        belief: Belief | None = None,  # (B, K, H)
+        *,
+        lengths: Tensor | Sequence[int] | None = None,  # (B,)
+        generator: torch.Generator | None = None,
+    ) -> tuple[Tensor | PackedSequence, Belief]:  # (B, T, H), (B, K, H)
+        """Mean of the belief after every step, and the belief at each sequence's end.
+
+        Args:
+            x: Inputs (B, T, D), (T, B, D) without `batch_first`, or packed.
+            belief: Where to begin, (B, K, H); None is `initial_belief`.
+            lengths: How many of the T steps of each sequence are real, (B,), from 0 to T. Its
+                belief stays as it is after them, and the means there are 0.
+            generator: Where noise and resampling come from; without one torch's global generator,
+                as for dropout, or a fixed one if the run is deterministic.
+
+        Returns:
+            Means in the form of x (packed if x is), in the type of the network's weights; and the
+            final belief, whose rows are those of x.
+
+        Raises:
+            InputError: sizes do not fit together, or lengths are out of range.
+        """
+        steps, states, final = self._run(x, belief, lengths, generator)
+        dtype = self.score.weight.dtype
+        means = [state.belief.mean() for state in states]
+        if steps.packed is not None:
+            packed = steps.packed._replace(data=torch.cat(means).to(dtype))
+            return packed, final
+        like = final.particles[:, 0]
+        out = steps.stacked(means, 0.0, like).to(dtype)
+        return (out if self.batch_first else out.transpose(0, 1)), final
+
+    def unroll(
+        self,
+        x: Tensor | PackedSequence,  # (B, T, D)
+        belief: Belief | None = None,  # (B, K, H)
+        *,
+        lengths: Tensor | Sequence[int] | None = None,  # (B,)
+        generator: torch.Generator | None = None,
+    ) -> tuple[Trajectory, Belief]:
+        """All beliefs of the sequences, and the one at each sequence's end.
+
+        For losses and heads that look at every particle, and for pictures. The same draws as
+        `forward` with the same generator. Always laid out (B, T, ...), whatever the form of x;
+        takes B T K H numbers more than `forward`. Arguments and Raises: as there.
+        """
+        steps, states, final = self._run(x, belief, lengths, generator)
+        even = -math.log(final.num_particles)
+        beliefs = Belief(
+            particles=steps.stacked([s.belief.particles for s in states], 0.0, final.particles),
+            log_weights=steps.stacked(
+                [s.belief.log_weights for s in states], even, final.log_weights
+            ),
+        )
+        trajectory = Trajectory(
+            beliefs=beliefs,
+            filtered_log_weights=steps.stacked(
+                [s.filtered for s in states], even, final.log_weights
+            ),
+            ancestors=steps.stacked(
+                [s.ancestors for s in states], 0, final.log_weights.detach().long()
+            ),
+        )
+        return trajectory, final
+
+    def step(
+        self,
+        x: Tensor,  # (B, D)
+        belief: Belief,  # (B, K, H)
+        *,
+        generator: torch.Generator | None = None,
+    ) -> Belief:  # (B, K, H)
+        """The belief after one more input; `belief.mean()` is the output.
+
+        With one generator throughout, steps one by one draw what `forward` draws.
+
+        Raises:
+            InputError: sizes do not fit together; or the run is deterministic and no generator is
+                given: every step would make the same draws.
+        """
+        if x.ndim != 2:
+            raise InputError(
+                f"step: x has shape {tuple(x.shape)}; expected one step of each sequence, (B, D)."
+            )
+        if generator is None and self._is_deterministic:
+            raise InputError(
+                "step: the network is deterministic and no generator is given; every step would "
+                "make the same draws. Pass generator=prunella.recurrent.fixed_generator(), the "
+                "same object at every step."
+            )
+        steps = steps_of(x.unsqueeze(0), None, input_size=self.input_size, batch_first=False)
+        check_belief(
+            belief,
+            batch=steps.batch,
+            hidden_size=self.hidden_size,
+            slots=self.num_particles if self.norm_kind == "slot" else None,
+            memory=self._has_memory,
+        )
+        belief = belief.to(self._state_dtype)
+        gates, scores = self._of_inputs(steps.inputs)
+        return self._advance(belief, gates[0], scores[0], steps, self._draws(generator)).belief
+
+    @property
+    def _is_deterministic(self) -> bool:
+        return self.deterministic and not self.training
+
+    @property
+    def _state_dtype(self) -> torch.dtype:
+        wide = self.score.weight.dtype == torch.float64
+        return torch.float64 if wide else torch.float32
+
+    def _draws(self, generator: torch.Generator | None) -> Draws:
+        fixed = self._is_deterministic
+        return Draws(
+            generator=fixed_generator() if fixed and generator is None else generator,
+            shared=fixed,
+            device=self.score.weight.device,
+            dtype=self._state_dtype,
+        )
+
+    def _initial(self, batch: int, draws: Draws) -> Belief:
+        sizes = (self.num_particles, self.hidden_size)
+
+        def made() -> Tensor:
+            if self.initial == "uniform":
+                return draws.uniform(batch, *sizes)
+            return torch.zeros(batch, *sizes, device=draws.device, dtype=draws.dtype)
+
+        particles = made()
+        even = -math.log(self.num_particles)
+        return Belief(
+            particles=particles,
+            log_weights=torch.full_like(particles[..., 0], even),
+            memory=made() if self._has_memory else None,
+        )
+
+    def _run(
+        self,
+        x: Tensor | PackedSequence,
+        belief: Belief | None,
+        lengths: Tensor | Sequence[int] | None,
+        generator: torch.Generator | None,
+    ) -> tuple[Steps, list[_Step], Belief]:
+        """Every step's result for the sequences that run then, and the final belief."""
+        steps = steps_of(x, lengths, input_size=self.input_size, batch_first=self.batch_first)
+        draws = self._draws(generator)
+        if belief is None:
+            belief = self._initial(steps.batch, draws)
+        check_belief(
+            belief,
+            batch=steps.batch,
+            hidden_size=self.hidden_size,
+            slots=self.num_particles if self.norm_kind == "slot" else None,
+            memory=self._has_memory,
+        )
+        belief = belief.to(self._state_dtype).each(steps.arranged)
+        ended: list[Belief] = []
+        states: list[_Step] = []
+        gates, scores = self._of_inputs(steps.inputs)
+        for time, running in enumerate(steps.running):
+            if running < len(belief.particles):
+                going, done = belief.cut(running)
+                ended.append(done)
+                belief = going
+            if self.detach_every is not None and time and time % self.detach_every == 0:
+                belief = belief.detach()
+            state = self._advance(belief, gates[time], scores[time], steps, draws)
+            states.append(state)
+            belief = state.belief
+        final = Belief.joined([belief, *reversed(ended)])
+        return steps, states, final.each(steps.restored)
+
+    def _of_inputs(
+        self,
+        inputs: Tensor,  # (T, B, D)
+    ) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:  # T of (B, G), T of (B,)
+        """What the inputs add to gates and scores, for all steps at once and for no particle."""
+        dtype = self._state_dtype
+        gates = self.input_gates(_features(self.control, inputs)).to(dtype)
+        bias = self._gate_bias()
+        if bias is not None:
+            gates = gates + bias.to(dtype)
+        seen = _features(self.observation, inputs).to(dtype)
+        weight = self.score.weight[0, self.hidden_size :].to(dtype)
+        scores = torch.mv(seen.flatten(0, 1), weight).view(inputs.shape[:2])
+        assert self.score.bias is not None
+        return gates.unbind(0), (scores + self.score.bias.to(dtype)).unbind(0)
+
+    def _advance(
+        self,
+        belief: Belief,  # (B, K, H)
+        gates: Tensor,  # (all, G)
+        scores: Tensor,  # (all,)
+        steps: Steps,
+        draws: Draws,
+    ) -> _Step:
+        """Transition, reweighting and resampling of the sequences that run."""
+        running, count = belief.log_weights.shape
+
+        def drawn(numbers: Tensor) -> Tensor:
+            # Drawn for all sequences in the caller's order: nobody's draws depend on who runs.
+            return steps.arranged(numbers)[:running]
+
+        noisy = self.training or self.eval_noise
+        noise = drawn(draws.normal(steps.batch, count, self.hidden_size)) if noisy else None
+        if running == 0:
+            return _Step(belief, belief.log_weights, belief.log_weights.long())
+        belief = self._transition(belief, gates[:running], noise)
+        filtered = reweight(belief.log_weights, self._scores(belief.particles, scores[:running]))
+        belief = replace(belief, log_weights=filtered)
+        if self.resampling == "never":
+            own = torch.arange(count, device=filtered.device).expand(running, count)
+            return _Step(belief, filtered, own)
+        each = count if self.scheme == "multinomial" else 1
+        points = spread_points(drawn(draws.uniform(steps.batch, each)), count, self.scheme)
+        below = self.ess_threshold * count if self.resampling == "ess" else None
+        belief, ancestors = resample(belief, points, alpha=self.alpha, ess_below=below)
+        return _Step(belief, filtered, ancestors)
+
+    def _scores(
+        self,
+        particles: Tensor,  # (B, K, H)
+        of_input: Tensor,  # (B,)
+    ) -> Tensor:  # (B, K)
+        weight = self.score.weight[0, : self.hidden_size].to(particles.dtype)
+        with torch.autocast(particles.device.type, enabled=False):
+            scores = torch.mv(particles.flatten(0, 1), weight).view(particles.shape[:2])
+        scores = scores + of_input.unsqueeze(1)
+        return clamp_scores(scores) if self.score_clamp else scores
+
+    def _setting(self, belief: Belief) -> tuple[Setting, Tensor | None, Tensor | None]:
+        """What a transition of the belief is computed with; scale and shift of its norm."""
+        weight, dtype = self.score.weight, belief.particles.dtype
+        kind = weight.device.type
+        low = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else weight.dtype
+        setting = Setting(
+            activation=self.activation,
+            norm=norm_of(self.norm, belief.particles, kind=self.norm_kind, training=self.training),
+            product_dtype=weight.dtype if weight.dtype == torch.float64 else low,
+        )
+        if self.norm is None:
+            return setting, None, None
+        return setting, self.norm.weight.to(dtype), self.norm.bias.to(dtype)
+
+
+def _feature_map(inputs: int, outputs: int | None, factory: Factory) -> nn.Module:
+    return nn.Identity() if outputs is None else linear(inputs, outputs, factory)
+
+
+def linear(inputs: int, outputs: int, factory: Factory, *, bias: bool = True) -> nn.Linear:
+    """A linear layer on the device and in the type of the factory."""
+    return nn.Linear(inputs, outputs, bias=bias, **factory)
+
+
+def _features(linear: nn.Module, inputs: Tensor) -> Tensor:
+    if isinstance(linear, nn.Identity):
+        return inputs
+    return F.leaky_relu(linear(inputs), SLOPE)

@@ -1,0 +1,58 @@
+"""Checks of what a recurrent network is built with."""
+
+from __future__ import annotations
+
+from prunella.core.errors import InputError
+from prunella.recurrent.belief import Belief
+
+_CHOICES = {
+    "resampling": ("always", "ess", "never"),
+    "scheme": ("multinomial", "systematic"),
+    "norm": ("feature", "slot", "none"),
+    "activation": ("leaky_relu", "relu", "tanh"),
+    "initial": ("uniform", "zeros"),
+}
+
+
+def check_sizes(**sizes: int | None) -> None:
+    """Raise InputError unless every size is a whole number of at least 1, or None."""
+    for name, size in sizes.items():
+        whole = isinstance(size, int) and not isinstance(size, bool)
+        if size is not None and not (whole and size >= 1):
+            raise InputError(f"{name} is {size!r}; expected a whole number of at least 1.")
+
+
+def check_choices(**chosen: str) -> None:
+    """Raise InputError for a word that is none of the choices of its option."""
+    for name, word in chosen.items():
+        if word not in _CHOICES[name]:
+            raise InputError(f"{name} is {word!r}; expected one of {', '.join(_CHOICES[name])}.")
+
+
+def check_shares(**shares: float) -> None:
+    """Raise InputError unless every share lies in [0, 1]."""
+    for name, share in shares.items():
+        if isinstance(share, bool) or not isinstance(share, (int, float)) or not 0 <= share <= 1:
+            raise InputError(f"{name} is {share!r}; expected a number from 0 to 1.")
+
+
+def check_belief(
+    belief: Belief, *, batch: int, hidden_size: int, slots: int | None, memory: bool
+) -> None:
+    """Raise InputError unless a belief fits a network and a batch."""
+    shape = tuple(belief.particles.shape)
+    if len(shape) != 3 or shape[0] != batch or shape[2] != hidden_size:
+        raise InputError(
+            f"the belief has particles of shape {shape}; expected (B, K, H) with B = {batch} and "
+            f"H = {hidden_size}."
+        )
+    if slots is not None and shape[1] != slots:
+        raise InputError(
+            f"the belief has {shape[1]} particles; expected {slots}, which norm='slot' fixes. "
+            "Networks with norm='feature' or 'none' take any number."
+        )
+    if (belief.memory is not None) != memory:
+        raise InputError(
+            f"the belief has {'no ' if memory else ''}memory; expected "
+            f"{'the cell states of a PF-LSTM' if memory else 'none, as a PF-GRU has none'}."
+        )
