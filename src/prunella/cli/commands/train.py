@@ -122,11 +122,11 @@ def train(
         "architecture.hidden": hidden, "sequences": sequences, "steps": steps,
     }  # fmt: skip
     if task is not None or names_field(config, "task"):
-        _refuse(images, "a task of sequences brings its own samples and has its network from --core; leave this out")
+        _refuse(images, "is not for a task of sequences, which has samples of its own and a --core")
         settings = resolve(TaskConfig, config, {**both, **belief})
         train_task(settings, out, resume=resume, quiet=quiet)
         return
-    _refuse(belief, f"only for a task of sequences; give --task, one of {', '.join(TASKS)}, or leave it out")
+    _refuse(belief, f"is for a task of sequences; give --task, one of {', '.join(TASKS)}, too")
     _train_classifier(resolve(TrainConfig, config, {**both, **images}), out, resume, quiet)
 
 
@@ -134,7 +134,7 @@ def _refuse(options: Mapping[str, Any], why: str) -> None:
     for name, value in options.items():
         if value is not None:
             spelled = name.rpartition(".")[2].replace("_", "-")
-            raise InputError(f"--{spelled} {value}: {why}.")
+            raise InputError(f"--{spelled} {value}: {why}, or leave it out.")
 
 
 def _train_classifier(settings: TrainConfig, out: Path | None, resume: bool, quiet: bool) -> None:
