@@ -46,10 +46,12 @@ docs: $(DEV) ## the documentation, into site/
 
 bench: $(BENCH) ## the benchmarks, tables into runs/bench/ (minutes)
 	@mkdir -p runs/bench
-	@set -e; for script in benchmarks/[a-z]*.py; do \
+	@failed=; for script in benchmarks/[a-z]*.py; do \
 		echo "$$script"; \
-		$(BIN)/python "$$script" --out "runs/bench/$$(basename "$$script" .py).csv"; \
-	done
+		$(BIN)/python "$$script" --out "runs/bench/$$(basename "$$script" .py).csv" \
+			|| failed="$$failed $$script"; \
+	done; \
+	test -z "$$failed" || { echo "Not finished, for the reasons above:$$failed" >&2; exit 1; }
 
 format: $(DEV) ## put the code into the common form
 	$(BIN)/ruff format

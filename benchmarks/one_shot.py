@@ -37,6 +37,7 @@ SHARES = (0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1)
 SEEDS = (0, 1, 2)
 SCORED_ON, STATISTICS_ON = 256, 1_024
 COLUMNS = ("network", "method", "seed", "asked", "macs_kept", "params_kept", "accuracy", "note")
+BUNDLED = Path(prunella.networks.__file__).parent / "weights" / "resnet20.safetensors"
 NETWORKS = {
     "resnet20": lambda: prunella.networks.resnet20(in_channels=1),
     "lenet5": lambda: prunella.networks.lenet5(),
@@ -101,10 +102,10 @@ def draw(rows: list[dict[str, object]], path: Path) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--network", choices=NETWORKS, required=True)
-    parser.add_argument("--data", required=True)
+    parser.add_argument("--network", choices=NETWORKS, default="resnet20")
+    parser.add_argument("--data", default="fashion-mnist")
     parser.add_argument("--data-dir", type=Path)
-    parser.add_argument("--weights", type=Path, required=True)
+    parser.add_argument("--weights", type=Path, default=BUNDLED, help="of the trained network")
     parser.add_argument("--out", type=Path, default=None)
     options = parser.parse_args()
     out = options.out or Path(f"benchmarks/results/one-shot-{options.network}.csv")

@@ -42,6 +42,7 @@ from prunella.core.progress import silent
 from prunella.data import ImageSet, load
 from prunella.pipeline.repairing import repaired
 
+BUNDLED = Path(prunella.networks.__file__).parent / "weights" / "resnet20.safetensors"
 SCORED_ON = 512
 COLUMNS = (
     "network", "method", "asked", "macs_kept", "params_kept", "original", "cut", "statistics",
@@ -81,7 +82,7 @@ def network(name: str) -> nn.Module:
     return subject.build() if name == "lenet5" else subject.build(in_channels=1)
 
 
-def images(subject: Subject, split: str, folder: Path) -> ImageSet:
+def images(subject: Subject, split: str, folder: Path | None) -> ImageSet:
     found = load(subject.data, split, data_dir=folder)
     edge = (subject.side - found.images.shape[-1]) // 2
     return replace(found, images=F.pad(found.images, (edge,) * 4)) if edge else found
@@ -216,9 +217,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--network", choices=SUBJECTS, required=True)
-    parser.add_argument("--data-dir", type=Path, required=True)
-    parser.add_argument("--weights", type=Path, required=True)
+    parser.add_argument("--network", choices=SUBJECTS, default="resnet20")
+    parser.add_argument("--data-dir", type=Path)
+    parser.add_argument("--weights", type=Path, default=BUNDLED, help="of the trained network")
     parser.add_argument("--train", action="store_true")
     parser.add_argument("--methods", nargs="*")
     parser.add_argument("--threads", type=int, default=1)

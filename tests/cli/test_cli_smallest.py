@@ -91,6 +91,21 @@ def test_the_certificate_of_a_search_is_verified(found, weights, prunella):
     assert verified("changed.json").code == 1
 
 
+def test_what_else_the_certificate_bounds(searching, prunella, weights):
+    said = prunella(*searching, "--per-class", "--per-layer", "--top-k", "3", "--out", "run")
+    assert said.code == 0, said
+    certificate = library.Certificate.from_json(Path("run/certificate.json").read_text())
+    assert certificate.classes
+    assert certificate.layers
+    assert certificate.top_k.k == 3
+    assert "the top-3 accuracy falls by at most" in " ".join(said.out.split())
+    again = prunella(
+        "verify", "run/certificate.json", "--network", "own_nets:net",
+        "--data", "own_nets:samples", "--weights", weights, "--pruned", "run/pruned.safetensors",
+    )  # fmt: skip
+    assert (again.code, again.err) == (0, "")
+
+
 def test_the_configuration_makes_the_run_again(found, prunella):
     config = yaml.safe_load(Path("run/config.yaml").read_text())
     assert config["max_disagreement"] == "30%"

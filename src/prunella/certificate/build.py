@@ -15,7 +15,7 @@ from prunella.certificate.layers import Cut, LayerErrors, read_layers
 from prunella.certificate.losses import Loss, check_losses, loss_bound, loss_values
 from prunella.certificate.outcomes import bounds_from_outcomes, class_bounds, top_k_bound
 from prunella.certificate.recording import Outcomes, Recorder, Seen
-from prunella.certificate.words import assumptions
+from prunella.certificate.words import Bounded, assumptions
 from prunella.core.batches import Batch, read_batch
 from prunella.core.certificates import Certificate
 from prunella.core.certified import LayerBound
@@ -124,13 +124,15 @@ def _stated(
         **asdict(bounds),
         "samples_digest": seen.ids.digest,
         "assumptions": assumptions(
+            Bounded(
+                labelled=outcomes.labels is not None,
+                classes=len(classes),
+                top_k=top_k is not None,
+                losses=len(outcomes.losses),
+                layers=len(layers),
+            ),
             delta=delta,
             used_samples=len(seen.used.hashes),
-            labelled=outcomes.labels is not None,
-            classes=len(classes),
-            top_k=top_k is not None,
-            losses=len(outcomes.losses),
-            layers=len(layers),
         ),
         "samples_needed": samples_needed(alpha, delta),
         "used_samples": len(seen.used.hashes),

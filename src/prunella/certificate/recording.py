@@ -96,6 +96,15 @@ class Outcomes:
     losses: dict[str, tuple[NDArray[np.float64], NDArray[np.float64]]]
 
 
+def check_top_k(k: int, classes: int) -> None:
+    """Raise InputError where every class is among the k best."""
+    if k >= classes:
+        raise InputError(
+            f"top_k is {k}, but the networks return {classes} classes; "
+            "expected fewer than that, or every class is among the best."
+        )
+
+
 @dataclass(slots=True)
 class Recorder:
     """Gathers the outcomes, sample by sample; a few numbers for each."""
@@ -133,11 +142,8 @@ class Recorder:
                 f"the {name} network returns shape {tuple(outputs.shape)} for {samples} samples; "
                 f"expected ({samples}, classes), one row of class scores for each sample."
             )
-        if self.classes is None and self.top_k is not None and self.top_k >= outputs.shape[1]:
-            raise InputError(
-                f"top_k is {self.top_k}, but the networks return {outputs.shape[1]} classes; "
-                "expected fewer than that, or every class is among the best."
-            )
+        if self.classes is None and self.top_k is not None:
+            check_top_k(self.top_k, outputs.shape[1])
         self.classes = self.classes or outputs.shape[1]
         if outputs.shape[1] != self.classes:
             raise DataError(

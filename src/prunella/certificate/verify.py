@@ -15,7 +15,7 @@ from prunella.certificate.build import certify
 from prunella.certificate.choice import certificate_of_choice
 from prunella.certificate.layers import Cut
 from prunella.certificate.losses import Loss
-from prunella.certificate.words import assumptions
+from prunella.certificate.words import Bounded, assumptions
 from prunella.core.certificates import (
     Certificate,
     certificate_data,
@@ -173,15 +173,7 @@ def _with_record(found: Certificate, stated: Certificate, data: Mapping[str, Any
         return replace(found, used_samples=max(stated.used_samples, found.used_samples))
     if stated.used_samples < found.used_samples:
         return found
-    texts = assumptions(
-        delta=found.delta,
-        used_samples=stated.used_samples,
-        labelled=found.accuracy_drop is not None,
-        classes=len(found.classes),
-        top_k=found.top_k is not None,
-        losses=len(found.losses),
-        layers=len(found.layers),
-    )
+    texts = assumptions(Bounded.by(found), delta=found.delta, used_samples=stated.used_samples)
     return replace(found, used_samples=stated.used_samples, assumptions=texts)
 
 

@@ -152,6 +152,9 @@ class PruneConfig(ModelConfig, DataConfig):
     )
     alpha: Probability = Field(0.05, description="share of samples that may exceed the bound")
     delta: Probability = Field(0.01, description="probability that a bound is wrong")
+    per_class: bool = Field(False, description="bound the disagreement of each class, too")
+    per_layer: bool = Field(False, description="bound the error of each layer, too")
+    top_k: Count | None = Field(None, description="bound the drop of top-k accuracy, too")
     seed: Seed = 0
 
     @classmethod

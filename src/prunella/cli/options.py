@@ -97,6 +97,23 @@ Delta = Annotated[
         default=default_of(PruneConfig, "delta"),
     ),
 ]
+PerClass = Annotated[
+    bool,
+    flag(
+        CERTIFICATE,
+        "--per-class",
+        "Bound the disagreement for each class that the original names, all of them at once.",
+    ),
+]
+PerLayer = Annotated[
+    bool,
+    flag(
+        CERTIFICATE,
+        "--per-layer",
+        "Bound the error of each layer that reads cut channels, all of them at once.",
+    ),
+]
+TopK = Annotated[int | None, option(CERTIFICATE, "K", "Bound the drop of top-K accuracy, too.")]
 Seed = Annotated[
     int | None,
     option(

@@ -109,7 +109,7 @@ def _classes(certificate: Certificate) -> str:
     """The worst bound; all of them are in the file."""
     number = len(certificate.classes)
     worst = max(certificate.classes, key=lambda bound: bound.disagreement_upper)
-    each = f" (delta {certificate.delta / number:.2g} for each)" if number > 1 else ""
+    each = f" (delta {_delta_of_each(certificate, number):.2g} for each)" if number > 1 else ""
     words = f"each of the {number} classes" if number > 1 else "the one class"
     return (
         f"of the samples to which the original gives a class, the small network gives another to "
@@ -117,6 +117,12 @@ def _classes(certificate: Certificate) -> str:
         f"{each}; this is the bound of class {worst.index}, which is the largest (observed "
         f"{100 * worst.disagreement:.2f} % of {worst.n:,} samples);"
     )
+
+
+def _delta_of_each(certificate: Certificate, number: int) -> float:
+    """What each of so many bounds was made at, which hold for all candidates of a search."""
+    candidates = 1 if certificate.choice is None else certificate.choice.candidates
+    return certificate.delta / number / candidates
 
 
 def _loss(bound: LossBound) -> str:
@@ -150,8 +156,8 @@ def _layers(certificate: Certificate) -> str:
     return (
         f"the outputs of each of {number} layers that read cut channels differ by {far} of their "
         f"length, {most} in each, and for all of these layers at once (delta "
-        f"{certificate.delta / number:.2g} for each); this is the bound of {worst.name}, which is "
-        "the largest;"
+        f"{_delta_of_each(certificate, number):.2g} for each); this is the bound of {worst.name}, "
+        "which is the largest;"
     )
 
 

@@ -26,6 +26,7 @@ from prunella.methods import score
 from prunella.pipeline.repairing import repaired
 from prunella.pipeline.result import PruneResult
 from prunella.pipeline.samples import (
+    check_claims,
     check_loaders,
     first_sample,
     labelled,
@@ -115,6 +116,9 @@ def prune(
     robustness_samples: int = 0,
     alpha: float = 0.05,
     delta: float = 0.01,
+    per_class: bool = False,
+    per_layer: bool = False,
+    top_k: int | None = None,
     seed: int = 0,
     progress: Progress | None = None,
     stages: Stages | None = None,
@@ -153,6 +157,10 @@ def prune(
             corruptions, see `robustness`; none by default, nor where the samples are no images.
         alpha: Share of samples on which the certificate's bound on the outputs may be exceeded.
         delta: Probability that a given bound of the certificate is wrong.
+        per_class: Whether the certificate bounds the disagreement of each class, too, as the
+            following ones do for others; see `certify`.
+        per_layer: Whether it bounds the errors of the layers that read cut channels.
+        top_k: Whether it bounds the drop of top-k accuracy, and for which k.
         seed: For everything random.
         progress: Reports progress; by default bars on a terminal.
         stages: Keeps the results of the long stages, so that an interrupted run can go on.
@@ -175,6 +183,7 @@ def prune(
     retraining = retraining if retraining is not None else calibration
     check_weights(model)
     check_loaders(model, of_classes=("certification", "evaluation"), **loaders)
+    check_claims(model, certification, per_class=per_class, per_layer=per_layer, top_k=top_k)
     sample = first_sample(calibration)
     judged = evaluation if evaluation is not None else labelled(certification)
     examples = example_inputs if example_inputs is not None else sample
@@ -228,7 +237,16 @@ def prune(
     if certification is not None:
         on_stage("certifying")
         certificate = certify(
-            model, small, certification, alpha=alpha, delta=delta, used=(used,), progress=bars
+            model,
+            small,
+            certification,
+            alpha=alpha,
+            delta=delta,
+            per_class=per_class,
+            top_k=top_k,
+            layers=plan if per_layer else None,
+            used=(used,),
+            progress=bars,
         )
     on_stage("measuring run times")
     latency = (

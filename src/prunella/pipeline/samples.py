@@ -9,6 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
+from prunella.bounds.checks import check_count
+from prunella.certificate import check_top_k
 from prunella.core.batches import read_batch
 from prunella.core.errors import DataError, InputError, PrunellaError
 from prunella.core.inputs import Inputs
@@ -83,26 +85,58 @@ def check_loaders(
             _require_logits(model, sample, name, of_classes=name in of_classes)
 
 
+def check_claims(
+    model: nn.Module,
+    certification: Iterable[object] | None,
+    *,
+    per_class: bool,
+    per_layer: bool,
+    top_k: int | None,
+) -> None:
+    """What else a certificate is to bound, checked before any work; see `certify`.
+
+    Raises:
+        InputError: there are no samples for it, or not so many classes.
+    """
+    asked = {"per_class": per_class, "per_layer": per_layer, "top_k": top_k is not None}
+    names = [name for name, wanted in asked.items() if wanted]
+    if names and certification is None:
+        raise InputError(
+            f"{' and '.join(names)} asks for bounds of the certificate, but there are no "
+            "certification samples; give some that nothing else has seen."
+        )
+    if top_k is not None and certification is not None:
+        check_count("top_k", top_k, low=1)
+        outputs = _outputs(model, first_sample(certification, "certification"), "certification")
+        check_top_k(top_k, class_scores(outputs, 1).shape[1])
+
+
 def _require_logits(model: nn.Module, sample: Inputs, loader: str, *, of_classes: bool) -> None:
     name = type(model).__name__
-    first = next(model.parameters(), None)
-    moved = sample if first is None else sample.to(first.device)
-    with evaluating(model), torch.random.fork_rng():
-        try:
-            outputs = moved.call(model)
-        except PrunellaError:
-            raise
-        except Exception as error:  # the model's own code may raise anything
-            raise InputError(
-                f"{name} cannot be run on the first {loader} sample, {_described(sample)} "
-                f"({type(error).__name__}: {error}). Expected inputs that it takes: a tensor, a "
-                "dictionary of keyword arguments, or a tuple for several arguments; with labels in "
-                "a pair, (inputs, labels) or ((first, second), labels)."
-            ) from error
+    outputs = _outputs(model, sample, loader)
     if of_classes:
         class_scores(outputs, 1, whose=name)
     else:
         logits_of(outputs, whose=name)
+
+
+def _outputs(model: nn.Module, sample: Inputs, loader: str) -> object:
+    """What the model returns for a sample."""
+    first = next(model.parameters(), None)
+    moved = sample if first is None else sample.to(first.device)
+    with evaluating(model), torch.random.fork_rng():
+        try:
+            return moved.call(model)
+        except PrunellaError:
+            raise
+        except Exception as error:  # the model's own code may raise anything
+            raise InputError(
+                f"{type(model).__name__} cannot be run on the first {loader} sample, "
+                f"{_described(sample)} "
+                f"({type(error).__name__}: {error}). Expected inputs that it takes: a tensor, a "
+                "dictionary of keyword arguments, or a tuple for several arguments; with labels in "
+                "a pair, (inputs, labels) or ((first, second), labels)."
+            ) from error
 
 
 def _described(sample: Inputs) -> str:

@@ -37,6 +37,7 @@ from prunella.pipeline.job import (
 from prunella.pipeline.judging import Judge, require_samples
 from prunella.pipeline.result import PruneResult
 from prunella.pipeline.samples import (
+    check_claims,
     check_loaders,
     first_sample,
     labelled,
@@ -81,6 +82,9 @@ def smallest(
     latency_batches: tuple[int, ...] = (),
     robustness_samples: int = 0,
     outputs_alpha: float = 0.05,
+    per_class: bool = False,
+    per_layer: bool = False,
+    top_k: int | None = None,
     seed: int = 0,
     progress: Progress | None = None,
     stages: Stages | None = None,
@@ -123,6 +127,9 @@ def smallest(
         robustness_samples: As in `prune`.
         outputs_alpha: Share of samples on which the certificate's bound on the outputs may be
             exceeded: alpha of `certify`.
+        per_class: As in `prune`, like the following ones; these bounds hold for all candidates.
+        per_layer: Whether the errors of layers are bounded.
+        top_k: Whether the drop of top-k accuracy is bounded, and for which k.
         seed: For everything random.
         progress: Reports progress; by default bars on a terminal.
         stages: Keeps the scores, so that an interrupted run can go on.
@@ -151,6 +158,7 @@ def smallest(
     check_weights(model)
     judging = ("certification", "evaluation", "selection")
     check_loaders(model, of_classes=judging, **loaders)
+    check_claims(model, certification, per_class=per_class, per_layer=per_layer, top_k=top_k)
     task.require_labels(certification=certification, selection=selection)
     fresh = sample_ids(certification, bars, "fingerprints of certification samples")
     require_samples(fresh.count, task.risk, task.alpha, task.delta)
@@ -198,6 +206,9 @@ def smallest(
                 certification,
                 alpha=outputs_alpha,
                 delta=task.delta / len(candidates),
+                per_class=per_class,
+                top_k=top_k,
+                layers=chosen.plan if per_layer else None,
                 used=(used,),
                 progress=bars,
             ),

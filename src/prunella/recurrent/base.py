@@ -10,18 +10,16 @@ from typing import Literal, overload
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 from torch.nn.utils.rnn import PackedSequence
 
 from prunella.core.errors import InputError
 from prunella.recurrent.belief import Belief, Trajectory
 from prunella.recurrent.checks import check_belief, check_choices, check_shares, check_sizes
-from prunella.recurrent.draws import Draws, fixed_generator
-from prunella.recurrent.kernels import SLOPE, Activation, NormKind, Setting, norm_of
+from prunella.recurrent.draws import Draws, fixed_generator, initial_belief
+from prunella.recurrent.kernels import Activation, NormKind, Setting, norm_of
+from prunella.recurrent.layers import Factory, feature_map, features, linear
 from prunella.recurrent.resampling import Scheme, clamp_scores, resample, reweight, spread_points
 from prunella.recurrent.sequences import Steps, steps_of
-
-Factory = dict[str, object]
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,8 +129,8 @@ class ParticleFilterRNN(nn.Module, abc.ABC):
         )
         check_shares(alpha=alpha, ess_threshold=ess_threshold)
         factory: Factory = {"device": device, "dtype": dtype}
-        self.control = _feature_map(input_size, control_size, factory)
-        self.observation = _feature_map(input_size, observation_size, factory)
+        self.control = feature_map(input_size, control_size, factory)
+        self.observation = feature_map(input_size, observation_size, factory)
         self.control_size = control_size or input_size
         self.observation_size = observation_size or input_size
         self.input_gates = linear(self.control_size, self._gates * hidden_size, factory)
@@ -170,7 +168,13 @@ class ParticleFilterRNN(nn.Module, abc.ABC):
             generator: Where uniform particles come from; without one torch's global generator, or
                 a fixed one if the run is deterministic.
         """
-        return self._initial(batch_size, self._draws(generator))
+        sizes = (batch_size, self.num_particles, self.hidden_size)
+        return initial_belief(
+            sizes,
+            self._draws(generator),
+            uniform=self.initial == "uniform",
+            memory=self._has_memory,
+        )
 
     @overload
     def forward(
@@ -314,20 +318,8 @@ class ParticleFilterRNN(nn.Module, abc.ABC):
         )
 
     def _initial(self, batch: int, draws: Draws) -> Belief:
-        sizes = (self.num_particles, self.hidden_size)
-
-        def made() -> Tensor:
-            if self.initial == "uniform":
-                return draws.uniform(batch, *sizes)
-            return torch.zeros(batch, *sizes, device=draws.device, dtype=draws.dtype)
-
-        particles = made()
-        even = -math.log(self.num_particles)
-        return Belief(
-            particles=particles,
-            log_weights=torch.full_like(particles[..., 0], even),
-            memory=made() if self._has_memory else None,
-        )
+        sizes, uniform = (batch, self.num_particles, self.hidden_size), self.initial == "uniform"
+        return initial_belief(sizes, draws, uniform=uniform, memory=self._has_memory)
 
     def _run(
         self,
@@ -371,11 +363,11 @@ class ParticleFilterRNN(nn.Module, abc.ABC):
     ) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:  # T of (B, G), T of (B,)
         """What the inputs add to gates and scores, for all steps at once and for no particle."""
         dtype = self._state_dtype
-        gates = self.input_gates(_features(self.control, inputs)).to(dtype)
+        gates = self.input_gates(features(self.control, inputs)).to(dtype)
         bias = self._gate_bias()
         if bias is not None:
             gates = gates + bias.to(dtype)
-        seen = _features(self.observation, inputs).to(dtype)
+        seen = features(self.observation, inputs).to(dtype)
         weight = self.score.weight[0, self.hidden_size :].to(dtype)
         scores = torch.mv(seen.flatten(0, 1), weight).view(inputs.shape[:2])
         assert self.score.bias is not None
@@ -436,18 +428,3 @@ class ParticleFilterRNN(nn.Module, abc.ABC):
         if self.norm is None:
             return setting, None, None
         return setting, self.norm.weight.to(dtype), self.norm.bias.to(dtype)
-
-
-def _feature_map(inputs: int, outputs: int | None, factory: Factory) -> nn.Module:
-    return nn.Identity() if outputs is None else linear(inputs, outputs, factory)
-
-
-def linear(inputs: int, outputs: int, factory: Factory, *, bias: bool = True) -> nn.Linear:
-    """A linear layer on the device and in the type of the factory."""
-    return nn.Linear(inputs, outputs, bias=bias, **factory)
-
-
-def _features(linear: nn.Module, inputs: Tensor) -> Tensor:
-    if isinstance(linear, nn.Identity):
-        return inputs
-    return F.leaky_relu(linear(inputs), SLOPE)

@@ -1,11 +1,14 @@
-"""Where the random numbers of a run come from."""
+"""Where the random numbers of a run come from, and what it begins with."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+
+from prunella.recurrent.belief import Belief
 
 _FIXED_SEED = 20_200_207
 
@@ -48,3 +51,25 @@ class Draws:
 def fixed_generator() -> torch.Generator:
     """A new generator, always the same one, of which a deterministic run draws."""
     return torch.Generator().manual_seed(_FIXED_SEED)
+
+
+def initial_belief(
+    sizes: tuple[int, int, int],  # B, K, H
+    draws: Draws,
+    *,
+    uniform: bool,
+    memory: bool,
+) -> Belief:  # (B, K, H)
+    """States (and memory) uniform in [0, 1) or 0, and all weights 1/K."""
+
+    def states() -> Tensor:
+        if uniform:
+            return draws.uniform(*sizes)
+        return torch.zeros(sizes, device=draws.device, dtype=draws.dtype)
+
+    particles = states()
+    return Belief(
+        particles=particles,
+        log_weights=torch.full_like(particles[..., 0], -math.log(sizes[1])),
+        memory=states() if memory else None,
+    )

@@ -6,8 +6,9 @@ import math
 
 from torch import Tensor, nn
 
-from prunella.recurrent.base import Factory, ParticleFilterRNN, linear
+from prunella.recurrent.base import ParticleFilterRNN
 from prunella.recurrent.belief import Belief
+from prunella.recurrent.layers import Factory, linear
 from prunella.recurrent.transitions import GRUWeights, gru_transition
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from prunella.recurrent.base import Factory, ParticleFilterRNN, linear
+from prunella.recurrent.base import ParticleFilterRNN
 from prunella.recurrent.belief import Belief
+from prunella.recurrent.layers import Factory, linear
 from prunella.recurrent.transitions import LSTMWeights, lstm_transition
 
 

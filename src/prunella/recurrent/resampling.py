@@ -83,7 +83,7 @@ def draw_ancestors(
     """
     ends = log_proposal.detach().exp().cumsum(-1)
     ends = ends / ends[..., -1:]  # the last is 1 exactly, so that no point is lost
-    return torch.searchsorted(ends, points.to(ends.dtype), right=True)
+    return torch.searchsorted(ends, points.to(ends.dtype).contiguous(), right=True)
 
 
 def soft_log_weights(

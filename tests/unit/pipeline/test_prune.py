@@ -421,3 +421,62 @@ def test_a_group_whose_cut_is_not_faithful_stays_whole(sets):
     assert found.model.b.out_channels < 12
     assert found.plan.achieved.params <= 0.3 * found.plan.original.params
     assert found.difference <= 1e-4
+
+
+# -- what else the certificate bounds ------------------------------------------------------------
+
+
+def test_bounds_that_were_asked_for(trained, sets):
+    result = prunella.prune(
+        trained,
+        loader(sets["calibration"]),
+        budget=prunella.Params(0.5),
+        certification=loader(sets["certification"]),
+        recipe=RECIPE,
+        per_class=True,
+        per_layer=True,
+        top_k=2,
+    )
+    expected = prunella.certify(
+        trained,
+        result.model,
+        loader(sets["certification"]),
+        per_class=True,
+        layers=result.plan,
+        top_k=2,
+    )
+    found = result.certificate
+    assert found.classes == expected.classes
+    assert found.layers == expected.layers
+    assert found.top_k == expected.top_k
+    assert found.classes
+    assert found.layers
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        ({"per_class": True}, "per_class asks for bounds of the certificate, but there are no"),
+        ({"per_layer": True, "top_k": 2}, "per_layer and top_k asks for bounds"),
+    ],
+)
+def test_bounds_without_certification_samples(trained, sets, asked, message):
+    with pytest.raises(InputError, match=message):
+        prunella.prune(trained, loader(sets["calibration"]), budget=prunella.Params(0.5), **asked)
+
+
+@pytest.mark.parametrize(
+    ("top_k", "message"), [(0, "top_k is 0"), (50, "top_k is 50, but the networks return")]
+)
+def test_top_k_is_checked_before_any_work(trained, sets, top_k, message):
+    stages = []
+    with pytest.raises(InputError, match=message):
+        prunella.prune(
+            trained,
+            loader(sets["calibration"]),
+            budget=prunella.Params(0.5),
+            certification=loader(sets["certification"]),
+            top_k=top_k,
+            on_stage=stages.append,
+        )
+    assert stages == []

@@ -211,6 +211,33 @@ def test_disagreement(trained, sets):
     assert "name different classes for at most 6 % of new samples" in result.walk.claim
 
 
+def test_the_other_bounds_hold_for_all_candidates(trained, sets):
+    """Each is that of `certify` at delta divided by the number of candidates, and says so."""
+    result = prunella.smallest(
+        trained, loader(sets["calibration"]), loader(sets["certification"]),
+        alpha=0.3, shares=(0.9, 0.8), per_class=True, per_layer=True, top_k=2,
+    )  # fmt: skip
+    expected = prunella.certify(
+        trained, result.model, loader(sets["certification"]),
+        delta=0.01 / 2, per_class=True, layers=result.plan, top_k=2,
+    )  # fmt: skip
+    found = result.certificate
+    assert (found.delta, found.choice.candidates) == (0.01, 2)
+    assert (found.classes, found.layers, found.top_k) == (
+        expected.classes, expected.layers, expected.top_k,
+    )  # fmt: skip
+    assert f"(delta {0.01 / 2 / CLASSES:.2g} for each)" in found.statement
+    words = " ".join(found.assumptions)
+    assert "all 6 together with at least 94 %" in words
+    assert (
+        f"The bounds of the {CLASSES} classes count as one: each holds with delta / 2 / " in words
+    )
+    again = prunella.verify_certificate(
+        found.to_json(), trained, result.model, loader(sets["certification"]), layers=result.plan
+    )
+    assert again.differences == ()
+
+
 def test_all_candidates_may_pass(trained, sets):
     result = prunella.smallest(
         trained, loader(sets["calibration"]), loader(sets["certification"]),

@@ -40,25 +40,9 @@ def certify(
     certification_samples: o.CertificationSamples = None,
     alpha: o.Alpha = None,
     delta: o.Delta = None,
-    per_class: Annotated[
-        bool,
-        o.flag(
-            o.CERTIFICATE,
-            "--per-class",
-            "Bound the disagreement for each class that the original names, all of them at once.",
-        ),
-    ] = False,
-    per_layer: Annotated[
-        bool,
-        o.flag(
-            o.CERTIFICATE,
-            "--per-layer",
-            "Bound the error of each layer that reads cut channels, all of them at once.",
-        ),
-    ] = False,
-    top_k: Annotated[
-        int | None, o.option(o.CERTIFICATE, "K", "Bound the drop of top-K accuracy, too.")
-    ] = None,
+    per_class: o.PerClass = False,
+    per_layer: o.PerLayer = False,
+    top_k: o.TopK = None,
     seed: o.Seed = None,
     config: o.Config = None,
     out: Annotated[Path, o.option(o.RUN, "FILE", "A new file, for the certificate.")] = Path(

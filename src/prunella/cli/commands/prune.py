@@ -234,6 +234,9 @@ def prune(
         str | None,
         o.option(o.CERTIFICATE, "SHARE", "The same the other way round: 99% is --delta 0.01."),
     ] = None,
+    per_class: o.PerClass = False,
+    per_layer: o.PerLayer = False,
+    top_k: o.TopK = None,
     seed: o.Seed = None,
     config: o.Config = None,
     out: o.Out = None,
@@ -263,6 +266,7 @@ def prune(
         "max_drop": max_drop, "max_disagreement": max_disagreement, "smallest_in": smallest_in,
         "selection_samples": selection_samples,
         "alpha": alpha, "delta": delta_of(delta, confidence),
+        "per_class": per_class or None, "per_layer": per_layer or None, "top_k": top_k,
         "data_dir": data_dir, "download": download, "seed": seed,
     }  # fmt: skip
     settings = resolve(PruneConfig, config, given)
@@ -319,6 +323,9 @@ def prune(
             latency_batches=_timed(settings),
             robustness_samples=settings.robustness_samples,
             delta=settings.delta,
+            per_class=settings.per_class,
+            per_layer=settings.per_layer,
+            top_k=settings.top_k,
             seed=settings.seed,
             progress=progress,
             stages=SpokenStages(stages, speaker, epochs=settings.recipe.epochs),
