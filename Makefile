@@ -82,5 +82,5 @@ $(DEV): $(CORE)
 
 $(BENCH): $(DEV)
 	@echo "Installing what the benchmarks compare with and draw with"
-	@$(INSTALL) --no-build-isolation --editable '.[bench]'
+	@$(INSTALL) --no-build-isolation --editable '.[bench,sequences]'
 	@touch $@

@@ -8,20 +8,34 @@ import numpy as np
 
 from prunella.sequences.maze import standard_maze
 from prunella.sequences.sets import SequenceSet
-from prunella.sequences.task import Asked, Task
-from prunella.sequences.walks import walk, walk_set
+from prunella.sequences.task import Asked, Split, Task
+from prunella.sequences.walks import Walks, walk, walk_set
 
 _COUNTS = {"train": 10_000, "validation": 1_000, "test": 1_000}
 _LENGTH = 80
 
 
-def _walks(size: int, asked: Asked) -> SequenceSet:
-    maze = standard_maze(size)
+def task_walks(
+    size: int, split: Split, *, seed: int = 0, count: int | None = None, length: int | None = None
+) -> Walks:
+    """The walks of one part of a maze task, with the poses in cells and degrees.
+
+    Raises:
+        InputError: no such maze, or a number below 1.
+    """
     # Each part and each size draws from a stream of its own, whatever the seed.
-    generator = np.random.default_rng([asked.seed, size, list(_COUNTS).index(asked.split)])
-    count = _COUNTS[asked.split] if asked.count is None else asked.count
-    length = _LENGTH if asked.length is None else asked.length
-    walks = walk(maze, count, length, generator=generator)
+    generator = np.random.default_rng([seed, size, list(_COUNTS).index(split)])
+    return walk(
+        standard_maze(size),
+        _COUNTS[split] if count is None else count,
+        _LENGTH if length is None else length,
+        generator=generator,
+    )
+
+
+def _made(size: int, asked: Asked) -> SequenceSet:
+    maze = standard_maze(size)
+    walks = task_walks(size, asked.split, seed=asked.seed, count=asked.count, length=asked.length)
     return walk_set(maze, walks, name=f"maze {maze.name} {asked.split}")
 
 
@@ -31,7 +45,7 @@ MAZES = tuple(
         line=f"place and heading in a maze of {size} x {size} cells, from distances and moves",
         kind="regression",
         source=source,
-        make=partial(_walks, size),
+        make=partial(_made, size),
     )
     for size, source in (
         (10, "generated; map of the public code of Ma et al., AAAI 2020"),

@@ -8,11 +8,17 @@ from types import MappingProxyType
 from typing import get_args
 
 from prunella.core.errors import FileError, InputError
+from prunella.sequences.archives import ARCHIVES
+from prunella.sequences.markets import MARKETS
 from prunella.sequences.mazes import MAZES
 from prunella.sequences.sets import SequenceSet
 from prunella.sequences.task import Asked, Split, Task
+from prunella.sequences.texts import TEXTS
+from prunella.sequences.uci_sensors import UCI_SENSORS
+from prunella.sequences.uci_series import UCI_SERIES
 
-TASKS: Mapping[str, Task] = MappingProxyType({task.name: task for task in MAZES})
+_ALL = (*MAZES, *MARKETS, *ARCHIVES, *TEXTS, *UCI_SERIES, *UCI_SENSORS)
+TASKS: Mapping[str, Task] = MappingProxyType({task.name: task for task in _ALL})
 
 
 def load(
@@ -28,7 +34,7 @@ def load(
 
     Args:
         name: A key of `TASKS`.
-        split: "train", "validation" or "test". No sequence is in two of them.
+        split: "train", "validation" or "test". No walk, window or text is in two of them.
         data_dir: Folder with the files of the task, where it needs any.
         seed: Of all that is drawn: walks, or which sequences where there are more than `count`.
         count: Sequences, at most; None = the task's own number.
