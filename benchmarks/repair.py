@@ -18,8 +18,9 @@ statistics.
 
 VGG-16 sees Fashion-MNIST padded to 32 pixels; `--train` trains it for three epochs on 12,000
 training images (half an hour on one core) and writes the weights. Channels are scored on 512
-training images; repair and statistics use 2,000 others (VGG-16: 640). The test images take no part
-in anything; all 10,000 of MNIST, the first 5,000 for ResNet-20, 1,000 for VGG-16.
+training images; repair and statistics use 2,000 others (LeNet-5: 10,000, VGG-16: 640). The test
+images take no part in anything; all 10,000 of MNIST, the first 5,000 for ResNet-20, 1,000 for
+VGG-16.
 """
 
 from __future__ import annotations
@@ -69,7 +70,7 @@ SUBJECTS = {
         prunella.networks.resnet20, "fashion-mnist", 28, (0.7, 0.5, 0.3), 5_000, 2_000, False
     ),
     "lenet5": Subject(
-        prunella.networks.lenet5, "mnist", 28, (0.7, 0.5, 0.3, 0.25, 0.1), 10_000, 2_000, True
+        prunella.networks.lenet5, "mnist", 28, (0.7, 0.5, 0.3, 0.25, 0.1), 10_000, 10_000, True
     ),
     "vgg16_bn": Subject(
         prunella.networks.vgg16_bn, "fashion-mnist", 32, (0.7, 0.5, 0.3), 1_000, 640, False

@@ -38,17 +38,17 @@ from torch import Tensor, nn
 from prunella.allocate import CostModel, one_threshold, topped_up
 from prunella.core.budgets import Budget
 from prunella.core.errors import InputError
-from prunella.core.inputs import Inputs, tensors_in
+from prunella.core.inputs import Inputs
 from prunella.core.modes import attention_in_parts, evaluating, full_precision
-from prunella.core.outputs import logits_of
 from prunella.core.progress import Progress
 from prunella.core.samples import SampleIds
 from prunella.core.types import ChannelGraph, ChannelScores
-from prunella.methods.passes import batches, requiring_gradients
+from prunella.methods.passes import batches
 from prunella.methods.ranking import largest, required
 from prunella.methods.reads import Reads
 from prunella.methods.registry import Selection, register_method
 from prunella.methods.surgeon import convex_slopes, removal_losses
+from prunella.ops import judged_outputs, requiring_gradients, signed_sum
 
 NAME = "obs"
 
@@ -96,30 +96,17 @@ def _run(
 ) -> float:
     """One batch forwards and backwards; the sum of the squares of the outputs."""
     with reads.forwards(count):
-        outputs = [out for out in _judged(inputs.call(model)) if out.requires_grad]
+        outputs = judged_outputs(inputs.call(model))
     if not outputs:
         raise InputError(
             f"method {NAME!r} needs gradients, but no output of {type(model).__name__} has any: "
             "its forward runs under no_grad or detaches, or returns no tensor of floating-point "
             "numbers. Let it compute gradients, or use another method, for instance 'pfp'."
         )
-    signed = torch.stack([(out * _signs(out, generator)).sum() for out in outputs]).sum()
+    signed = signed_sum(outputs, generator)
     with reads.backwards():
         torch.autograd.grad(signed, weights, allow_unused=True)
     return sum(float(out.detach().double().square().sum()) for out in outputs)
-
-
-def _judged(outputs: object) -> list[Tensor]:
-    """The logits, or all tensors of a network that returns something else."""
-    try:
-        return [logits_of(outputs)]
-    except InputError:
-        return list(tensors_in(outputs))
-
-
-def _signs(like: Tensor, generator: torch.Generator) -> Tensor:
-    signs = 2 * torch.randint(0, 2, like.shape, generator=generator) - 1
-    return signs.to(dtype=like.dtype, device=like.device)
 
 
 @register_method(

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
 
 import torch
-from torch import Tensor
 
 from prunella.core.batches import Batch, read_batch
 from prunella.core.errors import DataError
@@ -64,16 +62,3 @@ def _check_finite(batch: Batch) -> None:
                 f"calibration samples hold NaN or infinite values (batch of shape "
                 f"{tuple(tensor.shape)}); remove or repair these samples."
             )
-
-
-@contextmanager
-def requiring_gradients(tensors: Sequence[Tensor]) -> Iterator[None]:
-    """Let tensors have gradients; their flags are restored on exit."""
-    flags = [tensor.requires_grad for tensor in tensors]
-    try:
-        for tensor in tensors:
-            tensor.requires_grad_(True)
-        yield
-    finally:
-        for tensor, flag in zip(tensors, flags, strict=True):
-            tensor.requires_grad_(flag)

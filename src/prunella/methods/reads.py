@@ -18,6 +18,7 @@ from prunella.ops import (
     PlainCall,
     StoredTensors,
     contraction_of,
+    derivative_of,
     input_view,
     plain_calls,
     random_places,
@@ -86,17 +87,10 @@ class Reads(CallWatcher):
             self.parts[name].add(rows_at(view, places).detach().float())
 
     def _add_gradient(self, func: Any, args: tuple[Any, ...]) -> None:
-        """The derivative by a consumer's outputs is what its backward pass multiplies with."""
-        if func.overloadpacket.__name__ == "convolution_backward":
-            view = self.stored.locate(args[2])
-            if view is not None and view.name in self.axes:
-                self.gradients[view.name] += float(args[0].double().square().sum())
-            return
-        call = contraction_of(func, args, self.stored)
-        if call is None or call.spatial or call.out_axis != self.axes.get(call.name):
-            return
-        # A matrix product over the outputs' axis of the weight carries the gradient on.
-        self.gradients[call.name] += float(call.inputs.double().square().sum())
+        found = derivative_of(func, args, self.stored, self.axes)
+        if found is not None:
+            name, derivative = found
+            self.gradients[name] += float(derivative.double().square().sum())
 
     def systems(self, group: ChannelGroup, per_sample: float) -> list[System]:
         """All parts of consumers that read the group.

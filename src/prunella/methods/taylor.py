@@ -29,9 +29,10 @@ from prunella.core.outputs import class_scores
 from prunella.core.progress import Progress
 from prunella.core.samples import SampleIds
 from prunella.core.types import ChannelGraph, ChannelScores
-from prunella.methods.passes import batches, requiring_gradients
+from prunella.methods.passes import batches
 from prunella.methods.ranking import largest_of_all
 from prunella.methods.registry import register_method
+from prunella.ops import requiring_gradients
 
 NAME = "taylor"
 

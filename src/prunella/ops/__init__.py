@@ -14,6 +14,12 @@ from prunella.ops.fakes import (
     standing,
     without_values,
 )
+from prunella.ops.gradients import (
+    derivative_of,
+    judged_outputs,
+    requiring_gradients,
+    signed_sum,
+)
 from prunella.ops.plain import PlainCall, plain_calls
 from prunella.ops.rows import (
     Places,
@@ -42,6 +48,7 @@ __all__ = [
     "contraction_of",
     "copy_module",
     "copying",
+    "derivative_of",
     "empty_containers",
     "empty_on_meta",
     "evaluate",
@@ -49,13 +56,16 @@ __all__ = [
     "has_plain_rows",
     "input_view",
     "inputs_for",
+    "judged_outputs",
     "modules_of",
     "output_view",
     "paths_of",
     "plain_calls",
     "random_places",
+    "requiring_gradients",
     "result_on_meta",
     "rows_at",
+    "signed_sum",
     "standing",
     "tensors_of",
     "windows",

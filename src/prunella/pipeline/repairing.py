@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import get_args
 
 import torch
@@ -17,10 +17,12 @@ from prunella.core.modes import evaluating
 from prunella.core.outputs import logits_of
 from prunella.core.progress import Progress, silent
 from prunella.plans import Plan
-from prunella.repair import Kind, reconstruct, samples_within
+from prunella.repair import Kind, cut_consumers, needs_of, reconstruct
 from prunella.retrain import reestimate_batchnorm
 
-_SAMPLES = 2_560  # four fifths of them for the equations, one fifth to judge the repair
+# Four fifths of the samples are for the equations, one fifth to judge the repair. The more are for
+# layers with one equation to a sample and many inputs.
+_LEAST, _MOST = 2_560, 10_240
 _MEMORY = 1 << 32  # bytes of activations; where more would be needed, fewer samples are used
 
 
@@ -46,8 +48,8 @@ def repaired(
         small: `plan.apply(model)`.
         plan: By which it was cut.
         samples: Yields inputs, with or without labels, in any form that `read_batch` knows. All
-            make the statistics; the first 2,560, or as many as run within 4 GiB at once, the
-            equations.
+            make the statistics; the first 2,560 make the equations, up to 10,240 where layers with
+            many inputs need them, or as many as run within 4 GiB at once.
         kind: "lstsq", or "mean" for biases that make up for the mean of what is gone.
         seed: Draws the samples and positions that make the equations.
         progress: Reports batches.
@@ -76,7 +78,7 @@ def _better(
 ) -> nn.Module:
     plain, solved = copy.deepcopy(small), copy.deepcopy(small)
     reestimate_batchnorm(plain, samples, progress=progress)
-    inputs = _first_inputs(model, samples)
+    inputs = _first_inputs(model, small, cut_consumers(plan.graph, plan.kept), samples)
     count = len(inputs.tensors[0])
     fifth = count // 5
     if fifth == 0:
@@ -100,8 +102,11 @@ def _better(
     return min(candidates, key=lambda candidate: _output_error(model, candidate, judge))
 
 
-def _first_inputs(model: nn.Module, samples: Iterable[object]) -> Inputs:
-    """Of the first samples, as many as fit into memory, the largest part that makes one batch.
+def _first_inputs(
+    model: nn.Module, small: nn.Module, consumers: Collection[str], samples: Iterable[object]
+) -> Inputs:
+    """Of the first samples, as many as are of use and fit into memory; the largest part that makes
+    one batch.
 
     That is all of them, unless batches are padded to lengths of their own.
     """
@@ -113,7 +118,8 @@ def _first_inputs(model: nn.Module, samples: Iterable[object]) -> Inputs:
         read = read_batch(batch)
         if not count and len(read):
             one = read.inputs.samples(slice(1)).to(device)
-            count = min(_SAMPLES, samples_within(model, one, _MEMORY))
+            useful = min(max(_LEAST, needs_of(small, one, consumers).samples), _MOST)
+            count = min(useful, needs_of(model, one, ()).within(_MEMORY))
         parts[read.inputs.form].append(read.inputs)
         found[read.inputs.form] += len(read)
         if found.total() >= count:

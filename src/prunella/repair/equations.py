@@ -8,17 +8,55 @@ the cut,
 Where there is a bias it is free: rows and targets are taken as differences from their means, and
 the bias makes the means agree. A ridge that grows without end leaves W0 and such a bias, which is
 the repair "mean".
+
+Where a sum need not have one value but may lie anywhere in an interval, its error is the distance
+to that. From one solution a better one follows by taking, for each sum, the nearest point of its
+interval as the target: the new squared distances bound the old ones from above and agree with them
+at the solution, so that no step makes the objective larger (majorisation and minimisation; Hunter,
+Lange, "A tutorial on MM algorithms", The American Statistician 58, 2004).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 _EXACT = 256  # inputs up to which everything is float64
+_KEPT = 1 << 26  # numbers of rows in memory; of more the rows are read anew each time
+
+
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class Wanted:
+    """What a consumer's sums should be.
+
+    Attributes:
+        values: (rows, outputs), those of the original.
+        low: (rows, outputs), from where on they will do.
+        high: (rows, outputs), up to where.
+    """
+
+    values: Tensor
+    low: Tensor
+    high: Tensor
+
+    @staticmethod
+    def exactly(values: Tensor) -> Wanted:
+        """These values and no others."""
+        return Wanted(values=values, low=values, high=values)
+
+    @property
+    def slack(self) -> bool:
+        """Whether some may lie anywhere in an interval."""
+        return self.low is not self.high
+
+    def part(self, rows: slice) -> Wanted:
+        """Some of the rows."""
+        if not self.slack:
+            return Wanted.exactly(self.values[rows])
+        return Wanted(values=self.values[rows], low=self.low[rows], high=self.high[rows])
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
@@ -33,16 +71,19 @@ class Solution:
     weight: Tensor
     bias: Tensor | None
 
+    def sums(self, inputs: Tensor) -> Tensor:
+        """What it gives for inputs (rows, inputs), in their type."""
+        found = inputs @ self.weight.to(inputs.dtype)
+        return found if self.bias is None else found + self.bias.to(inputs.dtype)
+
     def error(
         self,
         inputs: Tensor,  # (rows, inputs)
-        targets: Tensor,  # (rows, outputs)
+        wanted: Wanted,
     ) -> float:
-        """Sum over rows of |weight^T a + bias - z|^2; infinite if not finite."""
-        found = inputs.double() @ self.weight - targets.double()
-        if self.bias is not None:
-            found += self.bias
-        error = float(found.square().sum())
+        """Sum over rows of the squared distances from what is wanted; infinite if not finite."""
+        found = self.sums(inputs.double())
+        error = float((found - found.clamp(wanted.low, wanted.high)).square().sum())
         return error if error == error else float("inf")
 
 
@@ -55,68 +96,113 @@ class Equations:
 
     def __init__(
         self,
-        rows: Iterable[tuple[Tensor, Tensor]],  # (n, inputs) and (n, outputs), block by block
+        rows: Callable[[], Iterable[tuple[Tensor, Wanted]]],  # (n, inputs), block by block
         count: int,
         before: Solution,
     ) -> None:
-        """Read the rows, of which there are `count`."""
-        self.before = before
+        """Read the rows, of which there are `count`; they are read again for each solution."""
+        self.before, self.count = before, count
         self.few = count < len(before.weight)
-        kept: list[tuple[Tensor, Tensor]] = []
-        zero = before.weight.new_zeros(())
-        a_sum, z_sum, gram, cross = zero, zero, zero, zero
-        for block in rows:
-            a, z = (part.to(self._type(before)) for part in block)
-            a_sum, z_sum = a_sum + a.double().sum(dim=0), z_sum + z.double().sum(dim=0)
-            if self.few:
-                kept.append((a, z))
-            else:
-                gram, cross = gram + (a.t() @ a).double(), cross + (a.t() @ z).double()
-        self.mean_read, self.mean_wanted = a_sum / count, z_sum / count
-        free = before.bias is not None
-        if self.few:
-            a, z = (torch.cat(part) for part in zip(*kept, strict=True))
-            if free:
-                a, z = a - self.mean_read, z - self.mean_wanted
-            self.rows, gram = a, a @ a.t()
-            self.missing = z - a @ before.weight
-            self.scale = gram.diagonal().sum() / a.shape[1]
+        self.has_bias = before.bias is not None
+        # Of products within a block of rows; their sums and the solution are float64. Single
+        # precision saves seconds; with many inputs it is far below the noise of the samples.
+        single = len(before.weight) > _EXACT and not self.few
+        self.type = torch.float32 if single else torch.float64
+        self.rows_of = rows
+        if self.few or count * len(before.weight) <= _KEPT:
+            # To gather windows again for each step takes longer than all products.
+            kept = list(self._typed())
+            self.blocks: Callable[[], Iterable[tuple[Tensor, Wanted]]] = lambda: kept
         else:
-            if free:
-                gram = gram - count * torch.outer(self.mean_read, self.mean_read)
-                cross = cross - count * torch.outer(self.mean_read, self.mean_wanted)
-            self.missing = cross - gram @ before.weight
-            self.scale = gram.diagonal().mean()
-        self.gram = gram
+            self.blocks = self._typed
+        self._factors: dict[float, Tensor | None] = {}
+        self._read()
+        self.missing, self.mean_wanted = self._missing(None)
 
-    def _type(self, before: Solution) -> torch.dtype:
-        """Of products within a block of rows; their sums and the solution are float64.
+    def _typed(self) -> Iterator[tuple[Tensor, Wanted]]:
+        for a, wanted in self.rows_of():
+            yield a.to(self.type), wanted
 
-        Single precision where that saves seconds; with many inputs it is far below the noise of
-        the samples.
+    def _read(self) -> None:
+        parts = []
+        zero = self.before.weight.new_zeros(())
+        total, gram = zero, zero
+        for a, _ in self.blocks():
+            total = total + a.double().sum(dim=0)
+            if self.few:
+                parts.append(a)
+            else:
+                gram = gram + (a.t() @ a).double()
+        self.mean_read = total / self.count
+        if self.few:
+            a = torch.cat(parts)
+            self.rows = a - self.mean_read if self.has_bias else a
+            self.gram = self.rows @ self.rows.t()
+            self.scale = self.gram.diagonal().sum() / a.shape[1]
+            return
+        if self.has_bias:
+            gram = gram - self.count * torch.outer(self.mean_read, self.mean_read)
+        self.gram, self.scale = gram, gram.diagonal().mean()
+
+    def _missing(self, solution: Solution | None) -> tuple[Tensor, Tensor]:
+        """The right-hand side for what W0 lacks, and the mean of the targets.
+
+        The targets are the original's values, or those nearest to what a solution gives.
         """
-        return torch.float32 if len(before.weight) > _EXACT and not self.few else torch.float64
+        parts = []
+        zero = self.before.weight.new_zeros(())
+        total, cross = zero, zero
+        for a, wanted in self.blocks():
+            z = wanted.values.to(self.type)
+            if solution is not None:
+                z = solution.sums(a).clamp(wanted.low.to(self.type), wanted.high.to(self.type))
+            total = total + z.double().sum(dim=0)
+            if self.few:
+                parts.append(z)
+            else:
+                cross = cross + (a.t() @ z).double()
+        mean = total / self.count
+        if self.few:
+            z = torch.cat(parts)
+            return (z - mean if self.has_bias else z) - self.rows @ self.before.weight, mean
+        if self.has_bias:
+            cross = cross - self.count * torch.outer(self.mean_read, mean)
+        return cross - self.gram @ self.before.weight, mean
 
     def solution(self, ridge: float) -> Solution | None:
         """The solution with a ridge; None where rounding leaves no positive definite matrix."""
-        strength = ridge * self.scale
+        return self._solved(ridge, self.missing, self.mean_wanted)
+
+    def improved(self, solution: Solution, ridge: float) -> Solution | None:
+        """One step from a solution to one whose sums are nearer to their intervals."""
+        return self._solved(ridge, *self._missing(solution))
+
+    def mean(self) -> Solution | None:
+        """The weights as they are, with the bias that makes the means agree; None without bias."""
+        return self._with_bias(self.before.weight, self.mean_wanted) if self.has_bias else None
+
+    def _solved(self, ridge: float, missing: Tensor, mean_wanted: Tensor) -> Solution | None:
+        factor = self._factor(ridge)
+        if factor is None:
+            return None
+        change = torch.cholesky_solve(missing, factor)
+        if self.few:
+            change = self.rows.t() @ change
+        return self._with_bias(self.before.weight + change, mean_wanted)
+
+    def _factor(self, ridge: float) -> Tensor | None:
+        if ridge not in self._factors:
+            self._factors[ridge] = self._decomposed(ridge * self.scale)
+        return self._factors[ridge]
+
+    def _decomposed(self, strength: Tensor) -> Tensor | None:
         if not float(strength) > 0:
             return None
         matrix = self.gram.clone()
         matrix.diagonal().add_(strength)
         factor, failed = torch.linalg.cholesky_ex(matrix)
-        if int(failed):
-            return None
-        change = torch.cholesky_solve(self.missing, factor)
-        if self.few:
-            change = self.rows.t() @ change
-        return self._with_bias(self.before.weight + change)
+        return None if int(failed) else factor
 
-    def mean(self) -> Solution | None:
-        """The weights as they are, with the bias that makes the means agree; None without bias."""
-        return None if self.before.bias is None else self._with_bias(self.before.weight)
-
-    def _with_bias(self, weight: Tensor) -> Solution:
-        free = self.before.bias is not None
-        bias = self.mean_wanted - self.mean_read @ weight if free else None
+    def _with_bias(self, weight: Tensor, mean_wanted: Tensor) -> Solution:
+        bias = mean_wanted - self.mean_read @ weight if self.has_bias else None
         return Solution(weight=weight, bias=bias)

@@ -14,7 +14,8 @@ docs/theory/sampling.md, section 5.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Literal
 
 import torch
@@ -36,13 +37,16 @@ from prunella.ops import (
     random_places,
     rows_at,
 )
-from prunella.repair.equations import Equations, Solution
+from prunella.repair.equations import Equations, Solution, Wanted
+from prunella.repair.idle import Consumer, Threshold, idle_sums
 
 Kind = Literal["mean", "lstsq"]
 RIDGES = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1)
 _ROWS = 1 << 15  # equations for each consumer: many times the unknowns of common layers
 _JUDGED = 1 << 13  # rows that judge them
 _BLOCK = 1 << 12  # rows in memory at once
+_STEPS = 10  # at most, where sums may stray
+_ENOUGH = 0.998  # of the error must be left at most by a step, or it was the last
 
 
 def reconstruct(
@@ -81,23 +85,30 @@ def reconstruct(
         transposed keep their values.
     """
     removed = removed_positions(graph, kept)
-    wanted = {
-        member.tensor
-        for group in graph.prunable
-        if len(kept[group.name]) < group.size
-        for member in group.members
-        if member.role == "consumer"
-    }
+    wanted = cut_consumers(graph, kept)
     device = next(original.parameters()).device
     given = Inputs.of(inputs).to(device)
     targets = _Targets(original, wanted, removed, judging / len(given.tensors[0]), generator)
     with evaluating(original), attention_in_parts(), targets:
         given.call(original)
     once = {name: found for name, found in targets.found.items() if found is not None}
+    if kind == "lstsq":
+        once = _with_slack(original, once, given, generator)
     solver = _Solver(small, once, ridges if kind == "lstsq" else ())
     with evaluating(small), attention_in_parts(), solver:
         given.call(small)
     return tuple(solver.solved)
+
+
+def cut_consumers(graph: ChannelGraph, kept: Mapping[str, Tensor]) -> set[str]:
+    """Names of the weights that read channels of which some are gone."""
+    return {
+        member.tensor
+        for group in graph.prunable
+        if len(kept[group.name]) < group.size
+        for member in group.members
+        if member.role == "consumer"
+    }
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
@@ -106,17 +117,79 @@ class _Rows:
 
     Attributes:
         places: Samples and positions.
-        values: (rows, kept outputs).
+        wanted: Of the kept outputs.
     """
 
     places: Places
-    values: Tensor
+    wanted: Wanted
 
-    def blocks(self, view: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-        """What the small network's consumer reads there, and the values, a block at a time."""
-        for start in range(0, len(self.values), _BLOCK):
+    def __len__(self) -> int:
+        return len(self.wanted.values)
+
+    def blocks(self, view: Tensor) -> Iterator[tuple[Tensor, Wanted]]:
+        """What the small network's consumer reads there, and what it should give, in blocks."""
+        for start in range(0, len(self), _BLOCK):
             block = slice(start, start + _BLOCK)
-            yield rows_at(view, tuple(axis[block] for axis in self.places)), self.values[block]
+            yield rows_at(view, tuple(axis[block] for axis in self.places)), self.wanted.part(block)
+
+
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class _Target:
+    """A consumer of the original.
+
+    Attributes:
+        solving: Rows that make equations.
+        judging: Rows that judge what was found.
+        stays: Its kept outputs; None for all.
+        in_axis: Of its weight.
+        first: Length of the first axis of what it gave.
+    """
+
+    solving: _Rows
+    judging: _Rows
+    stays: Tensor | None
+    in_axis: int
+    first: int
+
+    @property
+    def places(self) -> Places:
+        """Those of all rows."""
+        both = zip(self.solving.places, self.judging.places, strict=True)
+        return tuple(torch.cat(pair) for pair in both)
+
+    def with_slack(self, idle: Tensor) -> _Target:
+        """Sums that the outputs do not depend on may stray; idle: (rows, outputs), of all rows."""
+        if self.stays is not None:
+            idle = idle.index_select(1, self.stays.to(idle.device))
+        solving, judging = idle.split([len(self.solving), len(self.judging)])
+        threshold = Threshold.of(self.solving.wanted.values, solving)
+        return replace(
+            self,
+            solving=_spared(self.solving, solving, threshold),
+            judging=_spared(self.judging, judging, threshold),
+        )
+
+
+def _spared(rows: _Rows, idle: Tensor, threshold: Threshold) -> _Rows:
+    return replace(rows, wanted=threshold.wanted(rows.wanted.values, idle))
+
+
+def _with_slack(
+    original: nn.Module,
+    targets: Mapping[str, _Target],
+    inputs: Inputs,
+    generator: torch.Generator,
+) -> dict[str, _Target]:
+    """The same targets, where sums that the outputs do not depend on may stray."""
+    consumers = {
+        name: Consumer(in_axis=target.in_axis, first=target.first, places=target.places)
+        for name, target in targets.items()
+    }
+    idle = idle_sums(original, consumers, inputs, generator)
+    return {
+        name: target.with_slack(idle[name]) if name in idle and bool(idle[name].any()) else target
+        for name, target in targets.items()
+    }
 
 
 class _Targets(CallWatcher):
@@ -136,7 +209,7 @@ class _Targets(CallWatcher):
         self.removed = removed
         self.judging = judging
         self.generator = generator
-        self.found: dict[str, tuple[_Rows, _Rows] | None] = {}
+        self.found: dict[str, _Target | None] = {}
 
     def answer(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         out = func(*args, **kwargs)
@@ -147,30 +220,36 @@ class _Targets(CallWatcher):
             self.found[call.name] = self._both(call, out) if plain and not again else None
         return out
 
-    def _both(self, call: Contraction, out: Tensor) -> tuple[_Rows, _Rows]:
+    def _both(self, call: Contraction, out: Tensor) -> _Target:
         view = output_view(call, out)
         # Rows of one sample follow one another, also where a call has flattened them.
         first, *rest = view.shape[:-1]
         held_out = round(first * self.judging)
         solving = random_places((first - held_out, *rest), _ROWS, self.generator)
         samples, *positions = random_places((held_out, *rest), _JUDGED, self.generator)
-        judging = (samples + first - held_out, *positions)
-        return self._rows(call, view, solving), self._rows(call, view, judging)
-
-    def _rows(self, call: Contraction, view: Tensor, places: Places) -> _Rows:
-        values = rows_at(view, places)
         gone = self.removed.get(call.name, {}).get(call.out_axis)
-        if gone is not None:
-            stays = complement(gone, values.shape[1])
-            values = values.index_select(1, stays.to(values.device))
-        return _Rows(places=places, values=values)
+        stays = None if gone is None else complement(gone, view.shape[-1])
+        return _Target(
+            solving=_rows(view, solving, stays),
+            judging=_rows(view, (samples + first - held_out, *positions), stays),
+            stays=stays,
+            in_axis=call.in_axis,
+            first=first,
+        )
+
+
+def _rows(view: Tensor, places: Places, stays: Tensor | None) -> _Rows:
+    values = rows_at(view, places)
+    if stays is not None:
+        values = values.index_select(1, stays.to(values.device))
+    return _Rows(places=places, wanted=Wanted.exactly(values))
 
 
 class _Solver(CallWatcher):
     """Solves each consumer right before it runs, so that what follows sees it repaired."""
 
     def __init__(
-        self, model: nn.Module, targets: dict[str, tuple[_Rows, _Rows]], ridges: Sequence[float]
+        self, model: nn.Module, targets: Mapping[str, _Target], ridges: Sequence[float]
     ) -> None:
         super().__init__()
         self.stored = StoredTensors(model)
@@ -181,10 +260,10 @@ class _Solver(CallWatcher):
     def answer(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         call = contraction_of(func, args, self.stored)
         if call is not None and call.name in self.targets:
-            self._solve(call, *self.targets[call.name])
+            self._solve(call, self.targets[call.name])
         return func(*args, **kwargs)
 
-    def _solve(self, call: Contraction, solving: _Rows, judging: _Rows) -> None:
+    def _solve(self, call: Contraction, target: _Target) -> None:
         weight = self.stored.tensors[call.name]
         by_output = weight.detach().movedim(call.out_axis, 0)
         bias = call.bias if call.bias is not None and call.bias.ndim == 1 else None
@@ -193,8 +272,10 @@ class _Solver(CallWatcher):
             bias=None if bias is None else bias.detach().double(),
         )
         view = input_view(call)
-        equations = Equations(solving.blocks(view), len(solving.values), before)
-        found = _best(equations, self.ridges, list(judging.blocks(view)))
+        rows = partial(target.solving.blocks, view)
+        equations = Equations(rows, len(target.solving), before)
+        judging = list(target.judging.blocks(view))
+        found = _best(equations, self.ridges, judging, slack=target.solving.wanted.slack)
         if found is before:
             return
         weight.copy_(found.weight.t().reshape(by_output.shape).movedim(0, call.out_axis))
@@ -204,17 +285,31 @@ class _Solver(CallWatcher):
 
 
 def _best(
-    equations: Equations, ridges: Sequence[float], judging: Sequence[tuple[Tensor, Tensor]]
+    equations: Equations,
+    ridges: Sequence[float],
+    judging: Sequence[tuple[Tensor, Wanted]],
+    *,
+    slack: bool,
 ) -> Solution:
     """Of no repair, the mean alone and each ridge, the best on held-out rows.
 
-    Without such rows the first ridge that can be solved with.
+    The first ridge that can be solved with, if there are no such rows. Where sums may stray, the
+    best is improved step by step while that helps.
     """
-    solutions = (*(equations.solution(ridge) for ridge in ridges), equations.mean())
-    found = [solution for solution in solutions if solution is not None]
-    if not judging:
-        return found[0] if found else equations.before
-    return min(
-        (equations.before, *found),
-        key=lambda solution: sum(solution.error(*block) for block in judging),
-    )
+
+    def error(solution: Solution) -> float:
+        return sum(solution.error(*block) for block in judging)
+
+    made: list[tuple[float | None, Solution | None]] = [
+        *((ridge, equations.solution(ridge)) for ridge in ridges),
+        (None, equations.mean()),
+        (None, equations.before),
+    ]
+    candidates = [(ridge, solution) for ridge, solution in made if solution is not None]
+    ridge, best = min(candidates, key=lambda pair: error(pair[1])) if judging else candidates[0]
+    for _ in range(_STEPS if slack else 0):
+        step = None if ridge is None else equations.improved(best, ridge)
+        if step is None or not error(step) < _ENOUGH * error(best):
+            break
+        best = step
+    return best

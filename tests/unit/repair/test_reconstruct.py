@@ -8,8 +8,8 @@ from torch import nn
 
 import prunella
 from prunella.core.inputs import Inputs
-from prunella.repair import reconstruct, samples_within
-from prunella.repair.equations import Equations, Solution
+from prunella.repair import needs_of, reconstruct
+from prunella.repair.equations import Equations, Solution, Wanted
 
 
 def plan_without(model, example, removed):
@@ -79,7 +79,9 @@ def test_infinite_ridge_repairs_the_mean_alone_and_mild_one_lowers_the_error():
 
 
 def parts(rows, targets):
-    return zip(rows.split(7), targets.split(7), strict=True)
+    wanted = map(Wanted.exactly, targets.split(7))
+    blocks = list(zip(rows.split(7), wanted, strict=True))
+    return lambda: blocks
 
 
 @pytest.mark.parametrize("count", [50, 5])
@@ -117,7 +119,7 @@ def test_many_inputs_are_solved_as_exactly_as_few():
 
 def test_dead_inputs_have_no_solution_but_a_mean():
     before = Solution(weight=torch.randn(4, 2).double(), bias=torch.zeros(2).double())
-    equations = Equations([(torch.zeros(9, 4), torch.ones(9, 2))], 9, before)
+    equations = Equations(parts(torch.zeros(9, 4), torch.ones(9, 2)), 9, before)
     assert equations.solution(1e-4) is None
     assert equations.mean().bias.tolist() == [1.0, 1.0]
     assert torch.equal(equations.mean().weight, before.weight)
@@ -182,15 +184,25 @@ def test_samples_within_memory():
     model = prunella.networks.resnet20(in_channels=1).eval()
     one = Inputs.of(torch.zeros(1, 1, 28, 28))
     # The sum of two times 16 maps: 37,632 numbers of 4 bytes with the result, three times.
-    many = samples_within(model, one, 1 << 30)
-    assert many == (1 << 30) // (3 * 4 * 37_632)
-    assert samples_within(model, one, 1) == 1
+    needs = needs_of(model, one, ())
+    assert needs.within(1 << 30) == (1 << 30) // (3 * 4 * 37_632)
+    assert needs.within(1) == 1
+    assert needs.samples == 0
+
+
+def test_samples_for_the_consumer_with_most_inputs_to_a_position():
+    """LeNet-5: 500 inputs of its last layer, one position; 500 of its second, at 64 positions."""
+    model = prunella.networks.lenet5().eval()
+    one = Inputs.of(torch.zeros(1, 1, 28, 28))
+    assert needs_of(model, one, {"fc2.weight"}).samples == 32 * 500
+    assert needs_of(model, one, {"conv2.weight"}).samples == 32 * 500 / 64
+    assert needs_of(model, one, {"conv2.weight", "fc1.weight"}).samples == 32 * 800
 
 
 def test_weights_are_no_activations_whatever_view_of_them_is_read():
     model = nn.Sequential(nn.Linear(5, 4000), nn.ReLU(), nn.Linear(4000, 4000)).eval()
     one = Inputs.of(torch.zeros(1, 5))
-    assert samples_within(model, one, 1 << 20) == (1 << 20) // (3 * 4 * 8_000)
+    assert needs_of(model, one, ()).within(1 << 20) == (1 << 20) // (3 * 4 * 8_000)
 
 
 def test_later_consumers_are_fed_by_the_repaired_network():
