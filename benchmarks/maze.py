@@ -81,6 +81,7 @@ CONFIGURATIONS: Mapping[str, Callable[[Architecture, TaskData], Architecture]] =
     "bn-gru-equal": equal("bn-gru", "pf-gru"),
     "pf-lstm-no-elbo": pf("pf-lstm", beta=0.0),
     "pf-lstm-no-resampling": pf("pf-lstm", resampling="never"),
+    "pf-lstm-loud": pf("pf-lstm", noise=0.7),
     "pf-lstm-tanh": pf("pf-lstm", candidate="tanh"),
     "pf-lstm-1": pf("pf-lstm", particles=1),
     "pf-lstm-5": pf("pf-lstm", particles=5),

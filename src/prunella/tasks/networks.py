@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple, final
 
 import torch
@@ -184,7 +185,7 @@ def core_of(architecture: Architecture, inputs: int) -> Recurrent:
         return BatchNormRNN("lstm" if architecture.core == "bn-lstm" else "gru", inputs, hidden)
     kind = PFLSTM if architecture.core == "pf-lstm" else PFGRU
     tanh = architecture.candidate == "tanh"
-    return kind(
+    core = kind(
         inputs,
         hidden,
         architecture.particles,
@@ -193,6 +194,10 @@ def core_of(architecture: Architecture, inputs: int) -> Recurrent:
         norm="none" if tanh else "feature",
         activation="tanh" if tanh else "leaky_relu",
     )
+    # Of the input's part of the gates the last is the spread, whose softplus is the deviation.
+    with torch.no_grad():
+        core.input_gates.bias[-hidden:] += math.log(math.expm1(architecture.noise))
+    return core
 
 
 def _block(inputs: int, outputs: int, kernel: int, *, stride: int, dropout: float) -> nn.Module:

@@ -40,7 +40,7 @@ def test_particles_keep_both_sides_until_the_cue_decides():
     """
     data = TaskData(train=walks(512, 1), validation=walks(128, 2), test=walks(256, 3))
     architecture = Architecture(
-        core="pf-gru", particles=12, hidden=16, dropout=0.0, candidate="tanh"
+        core="pf-gru", particles=12, hidden=16, dropout=0.0, candidate="tanh", beta=1.0, noise=0.7
     )
     torch.manual_seed(0)
     network = build(architecture, data)

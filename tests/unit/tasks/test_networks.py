@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import typing
 
 import pytest
@@ -114,6 +115,20 @@ def test_candidate_of_particles(candidate, has_norm):
     assert (core.norm is not None) == has_norm
     assert core.activation == ("leaky_relu" if has_norm else "tanh")
     assert (core.resampling, core.alpha) == ("never", 0.3)
+
+
+@pytest.mark.parametrize("noise", [0.05, 0.7])
+@pytest.mark.parametrize("core", ["pf-lstm", "pf-gru"])
+def test_the_noise_of_particles_starts_as_asked(core, noise):
+    """The softplus of what the gates give as spread, for inputs and states of 0."""
+    model = network(core, noise=noise).core
+    with torch.no_grad():
+        model.control.bias.zero_()
+        gates = model.input_gates(torch.zeros(1, 32))
+        drawn = nn.functional.softplus(gates[0, -6:])
+    # The bias itself is drawn from [-0.41, 0.41], as always.
+    assert drawn.log().sub(math.log(noise)).abs().max() < 0.41
+    assert noise == pytest.approx(float(drawn.mean()), rel=0.3)
 
 
 # -- the encoder of the maze ---------------------------------------------------------------------
