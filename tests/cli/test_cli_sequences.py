@@ -36,7 +36,7 @@ def test_train_writes_what_it_says(prunella):
     assert [record["epoch"] for record in metrics["epochs"]] == [1, 2]
     found = [record["held_out"]["loss_last"] for record in metrics["epochs"]]
     assert metrics["best_epoch"] == 1 + found.index(min(found))
-    assert f"{metrics['test']['loss_last']:.3g} square cells on 24 test walks" in " ".join(
+    assert f"{metrics['test']['loss_last']:.2f} square cells on 24 test walks" in " ".join(
         said.out.split()
     )
     settings = yaml.safe_load(Path("run/config.yaml").read_text())

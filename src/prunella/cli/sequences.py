@@ -102,8 +102,8 @@ def _lead(test: Mapping[str, float], constant: Mapping[str, float], data: TaskDa
     if data.maze is not None and "loss_last" in test:
         return (
             f"After the last step the mean squared error of a coordinate is "
-            f"{test['loss_last']:.3g} square cells on {len(data.test):,} test walks; always saying "
-            f"the mean of the training places gives {constant['loss_last']:.3g}."
+            f"{test['loss_last']:.2f} square cells on {len(data.test):,} test walks; always saying "
+            f"the mean of the training places gives {constant['loss_last']:.2f}."
         )
     root, other = (math.sqrt(figures["mse"]) for figures in (test, constant))
     return (
