@@ -77,10 +77,10 @@ $(CORE): pyproject.toml constraints.txt | $(BIN)/python
 
 $(DEV): $(CORE)
 	@echo "Installing the tools for tests and documentation: the first time takes a minute or more"
-	@$(INSTALL) --no-build-isolation --editable '.[vision,onnx,fast,test,docs]'
+	@$(INSTALL) --no-build-isolation --editable '.[vision,onnx,fast,sequences,test,docs]'
 	@touch $@
 
 $(BENCH): $(DEV)
 	@echo "Installing what the benchmarks compare with and draw with"
-	@$(INSTALL) --no-build-isolation --editable '.[bench,sequences]'
+	@$(INSTALL) --no-build-isolation --editable '.[bench]'
 	@touch $@

@@ -105,7 +105,7 @@ def take(
     flat_ancestors: Tensor,  # (B * K,), row b * K + k
 ) -> Tensor:  # (B, K, H)
     """Copies of the ancestors; gradients of all copies add up in the ancestor."""
-    # index_select on rows is 4 times as fast as states[batch, ancestors], backward included.
+    # Rows by index_select are faster than states[batch, ancestors], forward and backward.
     return states.flatten(0, 1).index_select(0, flat_ancestors).view_as(states)
 
 

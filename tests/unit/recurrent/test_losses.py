@@ -109,7 +109,7 @@ def test_labels_at_the_last_step_only():
 def test_unlabelled_steps_may_hold_anything():
     mask = torch.arange(B * T).view(B, T) % 3 != 0
     mean = numbers(B, T, O).where(mask[..., None], math.nan).requires_grad_()
-    particles = numbers(B, T, K, O).requires_grad_()
+    particles = numbers(B, T, K, O).where(mask[..., None, None], math.nan).requires_grad_()
     target = numbers(B, T, O, seed=1).where(mask[..., None], math.inf)
     loss = regression_loss(mean, particles, target, mask=mask)
     loss.total.backward()

@@ -17,6 +17,7 @@ from prunella.ops import CallWatcher, StoredTensors, contraction_of
 from prunella.sensitivity import compiled, kernels, sweep
 from prunella.sensitivity.backlog import Backlog, Seen
 from prunella.sensitivity.kernels import Prepared, Reader, raised
+from prunella.sensitivity.pieces import pieces
 from prunella.sensitivity.reference import reference_sensitivities
 
 # Without Numba the loops run as they are: slow, and the same.
@@ -366,6 +367,33 @@ def test_units_that_have_reached_one_are_not_searched_again(way, monkeypatch):
     best[1] = 0
     assert torch.equal(scores(seen, each(3), best=best), torch.ones(3, dtype=torch.float64))
     assert len(searched) == 1
+
+
+@pytest.mark.parametrize(("share", "times"), [(14, 1), (10, 2)])
+def test_weights_are_put_in_order_once_if_there_are_twelve_bytes_for_each(
+    share, times, monkeypatch
+):
+    take(WAYS[1], monkeypatch)
+    torch.manual_seed(8)
+    layer = nn.Conv2d(64, 48, 1)
+    seen = caught(layer, torch.relu(torch.randn(1, 64, 4, 4)))
+    made, rows_of = [], compiled.rows_of
+    monkeypatch.setattr(compiled, "rows_of", lambda norms: made.append(0) or rows_of(norms))
+    prepared = Prepared(1 << 20)
+    prepared.left = share * layer.weight.numel()
+    best = torch.zeros(64, dtype=torch.float64)
+    for _ in range(2):
+        (best,) = raised(seen, [Reader(units=each(64), best=best)], prepared)
+    assert len(made) == times
+    close(best, reference_sensitivities(seen.call, each(64)))
+
+
+def test_inputs_that_a_stride_leaves_over_are_no_reason_for_a_copy():
+    call = caught(nn.Conv2d(3, 4, 1, stride=2), torch.randn(2, 3, 6, 6)).call
+    (piece,) = pieces(call, None, units=3, signed=True, memory=1 << 30, lean=True)
+    assert piece.call.inputs.data_ptr() == call.inputs.data_ptr()
+    assert piece.call.inputs.is_contiguous()
+    assert piece.positions == (3, 3)
 
 
 @pytest.mark.parametrize("memory", [1 << 12, 1 << 15, 1 << 22])
