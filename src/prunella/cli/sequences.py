@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shlex
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
@@ -11,6 +12,7 @@ import torch
 
 from prunella.cli.config import TaskConfig
 from prunella.cli.invocation import program
+from prunella.cli.rundir import CONFIG
 from prunella.cli.training import METRICS, WEIGHTS, TrainingRun
 from prunella.core.beliefs import SequenceReport
 from prunella.core.errors import InputError
@@ -133,8 +135,11 @@ def _report(
         cells=data.maze.cells.tolist() if data.maze is not None else (),
         walks=walks,
         created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        command=f"{program()} train --config {directory / 'config.yaml'} --out {directory}-again",
-    )
+        command=shlex.join(
+            [*program().split(), "train", "--config", str(directory / CONFIG),
+             "--out", f"{directory}-again"]
+        ),
+    )  # fmt: skip
 
 
 def _facts(
