@@ -3,3 +3,4 @@
 from prunella.report.html import render as render
 from prunella.report.load import from_json as from_json
 from prunella.report.load import to_json as to_json
+from prunella.report.sequences import render_sequences as render_sequences
