@@ -35,7 +35,7 @@ def render(report: Report) -> str:
     figures = (walk, accuracy, *layers, *scores, latency, training)
     shown = [figure for figure in figures if figure]
     page = (
-        _environment()
+        environment()
         .get_template("report.html.j2")
         .render(
             report=report,
@@ -49,10 +49,10 @@ def render(report: Report) -> str:
             layers=layers,
             scores=scores,
             figures=shown,
-            figure_data=_script_json({figure.key: figure.spec for figure in shown}),
-            plotly=_script_text(get_plotlyjs()) if shown else "",
-            style=_asset("report.css"),
-            script=_asset("report.js"),
+            figure_data=script_json({figure.key: figure.spec for figure in shown}),
+            plotly=script_text(get_plotlyjs()) if shown else "",
+            style=page_asset("report.css"),
+            script=page_asset("report.js"),
             costs=_costs(report),
             layer_rows=[_layer_row(layer) for layer in report.layers],
             frozen=[layer for layer in report.layers if layer.reason],
@@ -67,7 +67,8 @@ def render(report: Report) -> str:
 
 
 @lru_cache(maxsize=1)
-def _environment() -> Environment:
+def environment() -> Environment:
+    """The templates of this package; everything is escaped that is not marked."""
     return Environment(
         loader=PackageLoader("prunella.report"),
         autoescape=True,
@@ -77,18 +78,18 @@ def _environment() -> Environment:
     )
 
 
-def _asset(name: str) -> Markup:
+def page_asset(name: str) -> Markup:
     """A file of this package, for a style or script element; it holds no "</"."""
     return Markup((files("prunella.report") / "templates" / name).read_text("utf-8"))
 
 
-def _script_json(data: Any) -> Markup:
+def script_json(data: Any) -> Markup:
     """JSON for a script element: no layer's name can end the element."""
     text = json.dumps(data, allow_nan=False, separators=(",", ":"), ensure_ascii=False)
     return Markup(text.translate(_SCRIPT_ESCAPES))
 
 
-def _script_text(source: str) -> Markup:
+def script_text(source: str) -> Markup:
     """A script that may hold "</script" or "<!--" in its strings."""
     return Markup(source.replace("</script", "<\\/script").replace("<!--", "<\\!--"))
 

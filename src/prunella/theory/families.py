@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from prunella.core.errors import InputError
-from prunella.theory.problem import Array, check_size
+from prunella.theory.problem import Array, check_size, check_spectrum
 
 Family = Literal["isotropic", "spiked", "power", "adverse"]
 FAMILIES: tuple[Family, ...] = get_args(Family)
@@ -24,15 +25,26 @@ SUMMARIES: dict[Family, str] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Spectrum:
-    """Variances and coefficients of d features, the most important first.
+    """Variances and coefficients of d features, in the order in which models take them up.
 
     Attributes:
         eigenvalues: Variances, shape (d,).
-        coefficients: Coefficients, positive, shape (d,); what they explain has variance 1.
+        coefficients: Coefficients, shape (d,); in the named families positive, and what they
+            explain has variance 1.
     """
 
     eigenvalues: Array
     coefficients: Array
+
+    @classmethod
+    def of(cls, eigenvalues: ArrayLike, coefficients: ArrayLike) -> Spectrum:
+        """A spectrum of one's own; nothing is scaled.
+
+        Raises:
+            InputError: shapes do not fit, or a variance is negative.
+        """
+        values, signal = check_spectrum(eigenvalues, coefficients)
+        return cls(eigenvalues=values, coefficients=signal)
 
 
 def family(name: str, d: int = 1000) -> Spectrum:
