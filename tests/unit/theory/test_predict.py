@@ -173,6 +173,8 @@ def test_keeping_everything_changes_nothing(name, p):
 def test_ties_are_broken_by_order():
     problem = make_problem(np.ones(6), [1, 2, 2, 2, 1, 1], 0.0, 10, 6, 2)
     assert oracle_support(problem).tolist() == [False, True, True, False, False, False]
+    many = make_problem(np.ones(500), np.tile([1, 2], 250), 0.0, 600, 500, 20)
+    assert np.flatnonzero(oracle_support(many)).tolist() == list(range(1, 41, 2))
     # Without noise the solution is the truth, and the rules see the same ties.
     found = theory.predict_problem(problem)
     assert found.magnitude == found.oracle == pytest.approx(4 + 3)
@@ -257,6 +259,27 @@ def test_second_descent_in_the_spiked_family():
 
 
 # At the edges
+
+
+@settings(deadline=None, max_examples=150, derandomize=True)
+@given(
+    seed=st.integers(0, 2**32),
+    n=st.integers(2, 40),
+    p=st.integers(1, 80),
+    share=st.floats(0, 1),
+    noise=st.sampled_from([0.0, 1e-6, 0.3, 1e3]),
+    spread=st.sampled_from([0.0, 1.0, 5.0]),
+)
+def test_any_problem_has_risks_of_at_least_its_noise(seed, n, p, share, noise, spread):
+    """No warning, no NaN, and nothing predicts better than the truth."""
+    rng = np.random.default_rng(seed)
+    eigenvalues = np.exp(spread * rng.standard_normal(p))
+    coefficients = rng.standard_normal(p)
+    s = max(1, round(share * p))
+    found = predict(eigenvalues, coefficients, noise, n, p, s)
+    for name, risk in found.risks().items():
+        assert risk >= noise**2 * (1 - 1e-9), name
+        assert math.isfinite(risk) or p == n or s == n, name
 
 
 def test_at_p_equal_to_n_the_unretrained_risks_are_infinite():

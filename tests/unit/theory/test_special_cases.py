@@ -127,6 +127,15 @@ def test_rank_one_formula_against_simulation():
     assert rank_one_risks(loadings, coefficients, 0.5, 40, 30).pruned == pytest.approx(exact.dense)
 
 
+def test_rank_one_formula_where_noise_is_all_there_is():
+    loadings = np.linspace(1, 2, 8)
+    arguments = (loadings, np.zeros(8), 3.0, 8, 3)
+    exact = rank_one_risks(*arguments)
+    found = simulate_rank_one(*arguments, trials=2000, seed=6)["pruned"]
+    assert abs(found.mean - exact.pruned) < 4 * found.standard_error
+    assert found.standard_error < 0.1 * (exact.dense - exact.pruned)
+
+
 def test_bad_loadings():
     with pytest.raises(InputError, match="loadings has 2 entries and coefficients 3"):
         rank_one_risks([1, 1], [1, 1, 1], 0.1, 10, 1)
