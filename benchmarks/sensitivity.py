@@ -1,6 +1,6 @@
 """How long a sensitivity pass takes, in forward passes, and how much memory.
 
-Run from the root of the repository; two threads, about twenty minutes on a quiet machine:
+Run from the root of the repository; two threads, about half an hour on a quiet machine:
 
     python benchmarks/sensitivity.py --out benchmarks/results/sensitivity.csv
 
@@ -12,7 +12,9 @@ Numba compiles. The sensitivity pass includes the forward pass. Whole networks a
 `--samples` samples; "peak_mb" is how much more memory the process held at most than after a
 forward pass of one block, beside the cap for the pass's own tensors (Linux only; of the first
 network that is run, since a process keeps memory). Weights are random, as after training for the
-networks of torchvision.
+networks of torchvision; "resnet50 at 224, statistics of its inputs" is the same network with its
+batch-norm statistics estimated anew on random inputs, so that its activations are normalised as in
+a trained one. `sensitivity_public.py` has single layers beside the code published with the paper.
 """
 
 from __future__ import annotations
@@ -32,6 +34,7 @@ from torch import Tensor, nn
 
 import prunella
 from _vision import build, write_machine
+from prunella.retrain import reestimate_batchnorm
 from prunella.sensitivity import collect, compiled, kernels
 
 BLOCK = collect.MICRO_BATCH
@@ -183,7 +186,17 @@ def networks() -> dict[str, Callable[[], tuple[nn.Module, Tensor]]]:
     made["ResNet-56 at 32"] = lambda: (prunella.networks.resnet56(), torch.randn(1, 3, 32, 32))
     for name in LARGE:
         made[f"{name} at 224"] = functools.partial(build, "torchvision", name)
+    made["resnet50 at 224, statistics of its inputs"] = functools.partial(normalised, "resnet50")
     return made
+
+
+def normalised(name: str) -> tuple[nn.Module, Tensor]:
+    """A network of torchvision whose batch-norm statistics are those of random inputs."""
+    model, example = build("torchvision", name)
+    torch.manual_seed(2)
+    batches = [torch.randn(BLOCK, *example.shape[1:]) for _ in range(2)]
+    reestimate_batchnorm(model, batches)
+    return model, example
 
 
 def warm_up() -> None:

@@ -19,7 +19,7 @@ from typing import Any
 
 import pytest
 
-from prunella.report import render
+from prunella.report import render, render_sequences
 
 BROWSER = (
     shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -158,6 +158,33 @@ def test_complete_report(browser: Browser, sample: ModuleType, width: int, dark:
 def test_other_reports(browser: Browser, sample: ModuleType, name: str, width: int) -> None:
     result = browser.open(render(getattr(sample, f"{name}_report")()), width=width, dark=True)
     check(result, width)
+
+
+STEP = """<script>
+addEventListener("load", () => {
+  const slider = document.querySelector(".stepper input");
+  const plot = document.getElementById(slider.dataset.figure);
+  const means = [plot.data[3].x[0]];
+  slider.value = 3;
+  slider.dispatchEvent(new Event("input"));
+  means.push(plot.data[3].x[0]);
+  const told = document.querySelector(".stepper output").textContent;
+  if (means[0] !== 0.6 || means[1] !== 0.8 || told !== "step 3 of 3")
+    console.error(JSON.stringify([means, told]));
+  if (document.querySelector(".stepper").hidden) console.error("no slider");
+});
+</script>"""
+
+
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+@pytest.mark.parametrize("width", [DESKTOP, PHONE])
+def test_belief_step_by_step(browser: Browser, sample: ModuleType, width: int, dark: bool) -> None:
+    """The slider puts in the frame of its step; also with many particles and steps it fits."""
+    page = render_sequences(sample.sequence_report())
+    page = f"{STEP}</body>".join(page.rsplit("</body>", 1))
+    check(browser.open(page, width=width, dark=dark), width)
+    many = sample.belief_walk(steps=80, count=30)
+    check(browser.open(render_sequences(sample.sequence_report(walks=(many,))), width=width), width)
 
 
 def test_printing_is_light_fits_and_is_undone(browser: Browser, sample: ModuleType) -> None:

@@ -628,14 +628,21 @@ def test_a_checkpoint_of_another_network(tmp_path):
     net = nn.Linear(2, 2)
     record = EpochRecord(epoch=1, loss=1.0, accuracy=1.0, learning_rate=0.1)
     batches = [(torch.zeros(2, 2), torch.zeros(2, dtype=torch.int64))]
-    for model, momentum in (
-        ({"weight": torch.zeros(2, 2)}, {}),
-        ({**net.state_dict(), "__class__": torch.zeros(1)}, {}),
-        (net.state_dict(), {"weight": torch.zeros(9)}),
+    count = {"weight": torch.zeros(()), "bias": torch.zeros(())}
+    whole = {name: torch.zeros_like(tensor) for name, tensor in net.state_dict().items()}
+    sgd, adam = Recipe(epochs=2), Recipe(epochs=2, optimizer="adam")
+    for recipe, model, pieces in (
+        (sgd, {"weight": torch.zeros(2, 2)}, {}),
+        (sgd, {**net.state_dict(), "__class__": torch.zeros(1)}, {}),
+        (sgd, net.state_dict(), {"momentum_buffer": {"weight": torch.zeros(9)}}),
+        (sgd, net.state_dict(), {"momentum_buffer": {"__class__": torch.zeros(9)}}),
+        (adam, net.state_dict(), {"step": count}),
+        (adam, net.state_dict(), {"step": whole, "exp_avg": whole, "exp_avg_sq": whole}),
+        (adam, net.state_dict(), {"step": count, "exp_avg": whole, "exp_avg_sq": {}}),
     ):
-        checkpoint = Checkpoint(epoch=1, model=model, momentum=momentum, records=(record,))
+        checkpoint = Checkpoint(epoch=1, model=model, optimizer=pieces, records=(record,))
         with pytest.raises(InputError, match="the checkpoint holds other tensors than Linear"):
-            fit(net, batches, Recipe(epochs=2), seed=0, resume=checkpoint)
+            fit(net, batches, recipe, seed=0, resume=checkpoint)
 
 
 # -- configurations ------------------------------------------------------------------------------

@@ -26,6 +26,7 @@ from prunella.core.walks import Risk
 from prunella.core.words import one_line, shown
 from prunella.files.atomic import read_text
 from prunella.retrain import Recipe
+from prunella.tasks import RECIPE, Architecture
 
 C = TypeVar("C", bound=BaseModel)
 _MOST_PROBLEMS = 6  # in one message
@@ -90,6 +91,21 @@ class TrainConfig(ModelConfig, DataConfig):
         recipe: Recipe = cls.model_fields["recipe"].default
         digits = given.get("data") == "mnist"
         return {"recipe": recipe.model_copy(update={"flip": False})} if digits else {}
+
+
+class TaskConfig(BaseModel):
+    """Everything `prunella train --task` needs."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    task: str = Field(description="maze10, or another task of sequences")
+    architecture: Architecture = Architecture()
+    data_dir: Path | None = Field(None, description="folder to look in for the task's files")
+    sequences: Count | None = Field(None, description="sequences to learn from; null for all")
+    steps: Count | None = Field(None, description="steps of a sequence; null for all")
+    batch_size: Count = 128
+    recipe: Recipe = RECIPE
+    seed: Seed = 0
 
 
 class PruneConfig(ModelConfig, DataConfig):
@@ -265,6 +281,15 @@ def resolve(kind: type[C], file: Path | None, options: Mapping[str, Any]) -> C:
         return kind.model_validate(data)
     except ValidationError as error:
         raise InputError(_explain(error, kind, file, given)) from None
+
+
+def names_field(file: Path | None, name: str) -> bool:
+    """Whether a YAML file gives a field.
+
+    Raises:
+        InputError: it is no YAML with fields; FileError: it is missing.
+    """
+    return file is not None and name in _yaml(file)
 
 
 def to_yaml(config: BaseModel) -> str:

@@ -49,9 +49,12 @@ class Speaker:
     def epoch(self, record: EpochRecord, *, epochs: int) -> None:
         """The end of a pass over the training samples."""
         learnt = f"  training accuracy {100 * record.accuracy:.2f} %"
+        figures = {name: value for name, value in record.held_out.items() if name != "loss"}
+        held_out = "  ".join(f"{name} {value:.4g}" for name, value in figures.items())
         self.say(
             f"  epoch {record.epoch:>{len(str(epochs))}} of {epochs}  loss {record.loss:.4f}"
             f"{'' if math.isnan(record.accuracy) else learnt}"
+            f"{f'  held out: {held_out}' if held_out else ''}"
         )
 
     def files(self, written: dict[Path, str]) -> None:

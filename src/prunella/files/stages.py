@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any, final
 
@@ -24,6 +23,14 @@ from prunella.retrain import Checkpoint, EpochRecord
 _PASS = "scoring.safetensors"
 _SCORES = "scores.safetensors"
 _TRAINING = "training.safetensors"
+# What optimisers keep of a parameter, and under which name it is stored.
+_PIECES = {
+    "momentum_buffer": "momentum",
+    "step": "step",
+    "square_avg": "square_avg",
+    "exp_avg": "exp_avg",
+    "exp_avg_sq": "exp_avg_sq",
+}
 _EVERY_S = 30.0  # of scoring, at most, are lost with a run that is killed
 
 
@@ -73,9 +80,11 @@ class StageFiles:
         """Write a checkpoint, atomically."""
         tensors = {
             **_prefixed("model", checkpoint.model),
-            **_prefixed("momentum", checkpoint.momentum),
+            **_prefixed("best", checkpoint.best),
         }
-        records = json.dumps([asdict(record) for record in checkpoint.records])
+        for piece, of_parameters in checkpoint.optimizer.items():
+            tensors |= _prefixed(_PIECES[piece], of_parameters)
+        records = json.dumps([record.to_json() for record in checkpoint.records])
         save_tensors(self.directory / _TRAINING, tensors, {"records": records})
 
     def load_training(self) -> Checkpoint | None:
@@ -92,8 +101,11 @@ class StageFiles:
         return Checkpoint(
             epoch=len(records),
             model=_part("model", tensors),
-            momentum=_part("momentum", tensors),
+            optimizer={
+                piece: kept for piece, name in _PIECES.items() if (kept := _part(name, tensors))
+            },
             records=records,
+            best=_part("best", tensors),
         )
 
     def clear(self) -> None:
@@ -110,14 +122,17 @@ def _record(row: Any, where: str) -> EpochRecord:
     return EpochRecord(
         epoch=whole(entry(row, "epoch", where), f"{where}.epoch", least=1),
         loss=number(entry(row, "loss", where), f"{where}.loss"),
-        accuracy=_accuracy(entry(row, "accuracy", where), f"{where}.accuracy"),
+        accuracy=_any_number(entry(row, "accuracy", where), f"{where}.accuracy"),
         learning_rate=number(entry(row, "learning_rate", where), f"{where}.learning_rate"),
+        figures=entries(row.get("figures", {}), f"{where}.figures", _any_number),
+        held_out=entries(row.get("held_out", {}), f"{where}.held_out", _any_number),
     )
 
 
-def _accuracy(value: Any, where: str) -> float:
-    if isinstance(value, float) and math.isnan(value):
-        return value  # there were no labels
+def _any_number(value: Any, where: str) -> float:
+    """A number, or NaN for one that is unknown or beyond all bounds."""
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return math.nan
     return number(value, where)
 
 

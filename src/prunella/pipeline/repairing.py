@@ -79,6 +79,7 @@ def _better(
     plain, solved = copy.deepcopy(small), copy.deepcopy(small)
     reestimate_batchnorm(plain, samples, progress=progress)
     inputs = _first_inputs(model, small, cut_consumers(plan.graph, plan.kept), samples)
+    one = inputs.samples(slice(1)).to(next(model.parameters()).device)
     count = len(inputs.tensors[0])
     fifth = count // 5
     if fifth == 0:
@@ -93,6 +94,7 @@ def _better(
         judging=fifth,
         kind=kind,
         generator=generator,
+        at_once=needs_of(model, one, ()).backwards_within(_MEMORY),
     )
     both = copy.deepcopy(solved)
     reestimate_batchnorm(both, samples, progress=progress)

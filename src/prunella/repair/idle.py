@@ -34,8 +34,6 @@ from prunella.ops import (
 )
 from prunella.repair.equations import Wanted
 
-_AT_ONCE = 64  # samples in one backward pass
-
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class Consumer:
@@ -57,6 +55,8 @@ def idle_sums(
     consumers: Mapping[str, Consumer],
     inputs: Inputs,
     generator: torch.Generator,
+    *,
+    at_once: int,
 ) -> dict[str, Tensor]:  # (rows, outputs) bool
     """Which sums the outputs do not depend on, by consumer.
 
@@ -68,13 +68,14 @@ def idle_sums(
         consumers: By the name of the weight.
         inputs: All samples.
         generator: Draws the signs with which outputs are added up.
+        at_once: Samples in one backward pass.
     """
     total = len(inputs.tensors[0])
     weights = [tensor for tensor in model.parameters() if tensor.dtype.is_floating_point]
     watcher = _Derivatives(model, consumers, total)
     with evaluating(model), attention_in_parts(), torch.enable_grad(), requiring_gradients(weights):
-        for start in range(0, total, _AT_ONCE):
-            samples = slice(start, min(start + _AT_ONCE, total))
+        for start in range(0, total, at_once):
+            samples = slice(start, min(start + at_once, total))
             outputs = judged_outputs(inputs.samples(samples).call(model))
             if not outputs:
                 return {}

@@ -16,6 +16,7 @@ from prunella.ops import CallWatcher, StoredTensors, contraction_of, input_view
 
 # Beside what a call reads and gives, branches wait to be joined and freed memory is not reused.
 _ALIVE = 3
+_AT_ONCE = 64  # samples in one backward pass
 _ROWS_PER_INPUT = 32  # with so many equations for each unknown, chance adds 3 % to the error
 
 
@@ -25,15 +26,21 @@ class Needs:
 
     Attributes:
         bytes: Of activations, at the call that reads and gives most.
+        bytes_kept: Of activations, of all calls together, as a backward pass needs them.
         samples: That make enough equations for the consumer with most inputs to each position.
     """
 
     bytes: int
+    bytes_kept: int
     samples: int
 
     def within(self, memory: int) -> int:
         """Samples whose activations fit into so many bytes, at least 1."""
         return max(1, memory // max(1, _ALIVE * self.bytes))
+
+    def backwards_within(self, memory: int) -> int:
+        """The same for a backward pass; not more at once than there is any use in."""
+        return min(_AT_ONCE, max(1, memory // max(1, self.bytes_kept)))
 
 
 def needs_of(
@@ -51,7 +58,7 @@ def needs_of(
     watcher = _Sizes(model, consumers)
     with evaluating(model), watcher:
         sample.call(model)
-    return Needs(bytes=watcher.bytes, samples=watcher.samples)
+    return Needs(bytes=watcher.bytes, bytes_kept=watcher.kept, samples=watcher.samples)
 
 
 class _Sizes(CallWatcher):
@@ -62,6 +69,7 @@ class _Sizes(CallWatcher):
         self.stored = StoredTensors(model)
         self.consumers = consumers
         self.bytes = 0
+        self.kept = 0
         self.samples = 0
 
     def answer(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -74,8 +82,13 @@ class _Sizes(CallWatcher):
             )
             self.samples = max(self.samples, math.ceil(_ROWS_PER_INPUT * inputs / rows))
         result = func(*args, **kwargs)
-        seen = [leaf for leaf in tree_leaves((args, result)) if isinstance(leaf, Tensor)]
-        activations = [tensor for tensor in seen if not self.stored.holds(tensor)]
-        size = sum(tensor.numel() * tensor.element_size() for tensor in activations)
-        self.bytes = max(self.bytes, size)
+        given = self._size(result)
+        self.bytes = max(self.bytes, self._size(args) + given)
+        self.kept += given
         return result
+
+    def _size(self, of: object) -> int:
+        """Bytes of tensors, weights left out."""
+        seen = [leaf for leaf in tree_leaves(of) if isinstance(leaf, Tensor)]
+        activations = [tensor for tensor in seen if not self.stored.holds(tensor)]
+        return sum(tensor.numel() * tensor.element_size() for tensor in activations)

@@ -60,6 +60,7 @@ def reconstruct(
     generator: torch.Generator,
     kind: Kind = "lstsq",
     ridges: Sequence[float] = RIDGES,
+    at_once: int = 64,
 ) -> tuple[str, ...]:
     """Solve the consumers of pruned channels in `small` again, in place.
 
@@ -79,6 +80,7 @@ def reconstruct(
         kind: "lstsq", or "mean" for biases alone.
         ridges: Weights of staying near the unrepaired weights, relative to the inputs' mean
             square.
+        at_once: Samples in one backward pass, which finds the sums that nothing depends on.
 
     Returns:
         Names of the weights whose consumers changed; those that are used twice, grouped or
@@ -93,7 +95,7 @@ def reconstruct(
         given.call(original)
     once = {name: found for name, found in targets.found.items() if found is not None}
     if kind == "lstsq":
-        once = _with_slack(original, once, given, generator)
+        once = _with_slack(original, once, given, generator, at_once)
     solver = _Solver(small, once, ridges if kind == "lstsq" else ())
     with evaluating(small), attention_in_parts(), solver:
         given.call(small)
@@ -179,13 +181,14 @@ def _with_slack(
     targets: Mapping[str, _Target],
     inputs: Inputs,
     generator: torch.Generator,
+    at_once: int,
 ) -> dict[str, _Target]:
     """The same targets, where sums that the outputs do not depend on may stray."""
     consumers = {
         name: Consumer(in_axis=target.in_axis, first=target.first, places=target.places)
         for name, target in targets.items()
     }
-    idle = idle_sums(original, consumers, inputs, generator)
+    idle = idle_sums(original, consumers, inputs, generator, at_once=at_once)
     return {
         name: target.with_slack(idle[name]) if name in idle and bool(idle[name].any()) else target
         for name, target in targets.items()

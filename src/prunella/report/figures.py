@@ -222,8 +222,10 @@ def _latency_bars(
     return bars, labels(rounded(highs), rows, [f"  {units.seconds(three[1])}" for three in times])
 
 
-def training_figure(training: Mapping[str, Sequence[float]]) -> Figure | None:
-    """One panel per column over the epochs."""
+def training_figure(
+    training: Mapping[str, Sequence[float]], *, what: str = "Retraining"
+) -> Figure | None:
+    """One panel per column over the epochs; `what` was done in them, in a word."""
     columns = [name for name, values in training.items() if name != "epoch" and values]
     if not columns:
         return None
@@ -262,7 +264,7 @@ def training_figure(training: Mapping[str, Sequence[float]]) -> Figure | None:
                 "showarrow": False,
             }
         )
-    label = "Retraining: " + "; ".join(
+    label = f"{what}: " + "; ".join(
         f"{name} from {units.score(training[name][0])} to {units.score(training[name][-1])}"
         for name in columns
     )

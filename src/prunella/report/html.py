@@ -50,9 +50,9 @@ def render(report: Report) -> str:
             scores=scores,
             figures=shown,
             figure_data=script_json({figure.key: figure.spec for figure in shown}),
-            plotly=script_text(get_plotlyjs()) if shown else "",
-            style=page_asset("report.css"),
-            script=page_asset("report.js"),
+            plotly=plotly_script() if shown else "",
+            style=asset("report.css"),
+            script=asset("report.js"),
             costs=_costs(report),
             layer_rows=[_layer_row(layer) for layer in report.layers],
             frozen=[layer for layer in report.layers if layer.reason],
@@ -68,7 +68,7 @@ def render(report: Report) -> str:
 
 @lru_cache(maxsize=1)
 def environment() -> Environment:
-    """The templates of this package; everything is escaped that is not marked."""
+    """Reads the templates of this package."""
     return Environment(
         loader=PackageLoader("prunella.report"),
         autoescape=True,
@@ -78,7 +78,7 @@ def environment() -> Environment:
     )
 
 
-def page_asset(name: str) -> Markup:
+def asset(name: str) -> Markup:
     """A file of this package, for a style or script element; it holds no "</"."""
     return Markup((files("prunella.report") / "templates" / name).read_text("utf-8"))
 
@@ -89,8 +89,9 @@ def script_json(data: Any) -> Markup:
     return Markup(text.translate(_SCRIPT_ESCAPES))
 
 
-def script_text(source: str) -> Markup:
-    """A script that may hold "</script" or "<!--" in its strings."""
+def plotly_script() -> Markup:
+    """Plotly for a script element; its strings hold "</script" and "<!--"."""
+    source = get_plotlyjs()
     return Markup(source.replace("</script", "<\\/script").replace("<!--", "<\\!--"))
 
 

@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from plotly.offline import get_plotlyjs
-
 from prunella.core.panels import Study
 from prunella.core.version import __version__
 from prunella.report.curves import colours, panel_figures
-from prunella.report.html import environment, page_asset, script_json, script_text
+from prunella.report.html import asset, environment, plotly_script, script_json
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,9 +53,9 @@ def render_studies(
             tables=tables,
             command=command,
             figure_data=script_json({figure.key: figure.spec for figure in figures}),
-            plotly=script_text(get_plotlyjs()),
-            style=page_asset("report.css"),
-            script=page_asset("report.js"),
+            plotly=plotly_script(),
+            style=asset("report.css"),
+            script=asset("report.js"),
             version=__version__,
         )
     )

@@ -40,10 +40,13 @@ _HELPERS = {
         ("_without_beaten", "always"),
         ("_bound_sums", "never"),
         ("_copy_sums", "never"),
+        ("_invert", "never"),
         ("_copy_activations", "never"),
-        ("_top", "never"),
+        ("_smallest", "never"),
+        ("_factor", "always"),
+        ("_any_above", "never"),
         ("_above", "never"),
-        ("_above_at", "never"),
+        ("_above_at_top", "never"),
         ("_places", "never"),
     ),
     planes: (("_add_squares", "never"), ("_add_shifted", "never"), ("_write_roots", "never")),
@@ -74,48 +77,48 @@ def _compiled(function: Callable[..., T]) -> Callable[..., T]:
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class Rows:
-    """Weights and norms as the loops want them, unit by unit.
+    """Units and the norms of their weights as the loops want them, unit by unit.
 
     Attributes:
-        weights: (U, I, k * T), those of a unit's inputs, as they are.
-        norms: (S, U, I), falling.
-        outputs: (S, U, I) int32, which outputs have these norms.
+        places: (U, k), positions of the units among the inputs.
+        norms: (U, E), falling; no more than the unit with most of them has above 0.
+        sums: (U, E) int32, which sums have these norms: the output, plus I for the negative sum.
     """
 
-    weights: Tensor
+    places: Tensor
     norms: Tensor
-    outputs: Tensor
+    sums: Tensor
 
     @property
     def size(self) -> int:
         """Bytes of these tensors."""
-        return 8 * self.norms.numel() + 4 * self.weights.numel()
+        return 8 * self.norms.numel()
 
 
-def rows_of(weights: Weights, norms: Norms) -> Rows:
-    """Put weights and norms in order."""
-    by_size = norms.norms.neg().numpy()
-    order = by_size.argsort(axis=2)  # several times faster than torch's
-    by_unit = weights.plain.flatten(2).transpose(0, 1)[norms.places]  # (U, k, I, T)
+def rows_of(norms: Norms) -> Rows:
+    """Put norms in order."""
+    by_sign = norms.norms.expand(2, -1, -1).numpy()
+    by_size = np.concatenate([-by_sign[0], -by_sign[1]], axis=1)
+    most = max(1, int(np.count_nonzero(by_size, axis=1).max()))
+    order = by_size.argsort(axis=1)[:, :most]  # several times faster than torch's
     return Rows(
-        weights=by_unit.transpose(1, 2).flatten(2).contiguous(),
-        norms=torch.from_numpy(np.take_along_axis(by_size, order, axis=2)).neg_(),
-        outputs=torch.from_numpy(order.astype(np.int32)),
+        places=norms.places,
+        norms=torch.from_numpy(np.take_along_axis(by_size, order, axis=1)).neg_(),
+        sums=torch.from_numpy(order.astype(np.int32)),
     )
 
 
 def search(
     piece: Piece,
     weights: Weights,
-    norms: Norms,
+    rows: Rows,
     totals: Totals,
     best: Tensor,  # (U,) float32
-    rows: Rows,
     *,
     reduction: Reduction,
 ) -> Tensor:
     """As `search.Search.run`: samples, outputs, positions, signs and units (K, 5)."""
-    given = _arguments(piece, weights, norms, totals, rows)
+    given = _arguments(piece, weights, rows, totals)
     samples, _, positions = given["activations"].shape
     inner = reduction == "inner"
     doubtful = np.zeros((samples, positions), dtype=np.bool_)
@@ -191,34 +194,36 @@ def _side_by_side(run: Callable[[T], R], parts: Sequence[T]) -> list[R]:
         return [run(parts[0]), *(other.result() for other in others)]
 
 
-def _arguments(
-    piece: Piece, weights: Weights, norms: Norms, totals: Totals, rows: Rows
-) -> dict[str, Any]:
+def _arguments(piece: Piece, weights: Weights, rows: Rows, totals: Totals) -> dict[str, Any]:
     inputs = piece.call.inputs.contiguous()
     line = math.prod(inputs.shape[2:])
     spatial = torch.arange(line).view(inputs.shape[2:])
     seen = piece.windows_of(spatial[None, None])[0, 0]  # (*positions, *kernel)
     spots = seen.reshape(math.prod(piece.positions), -1)  # (P, T) places in one channel
-    taps = spots[0] - spots[0, 0]
-    places, outputs = norms.places, len(weights.scale)
+    outputs = len(weights.scale)
     tensors = {
         "inputs": inputs.view(-1),
         "spots": spots[:, 0],
-        "jumps": (places[:, :, None] * line + taps).flatten(1),
-        "weights": rows.weights,
+        "places": rows.places,
+        "jumps": spots[0] - spots[0, 0],
+        "weights": weights.plain.flatten(2),
         "scale": weights.scale,
-        "activations": _activations(piece, places),
+        "activations": _activations(piece, rows.places),
         "total": totals.total,
         "results": totals.results,
         "offset": torch.zeros(2, outputs) if totals.offset is None else totals.offset,
         "lower": torch.empty(2, 0, 0, 0),
         "slop": torch.zeros(outputs) if totals.slop is None else totals.slop,
         "norms": rows.norms,
-        "order": rows.outputs,
-        "largest": norms.largest,
+        "rows": rows.sums,
     }
     arrays = {name: tensor.contiguous().numpy() for name, tensor in tensors.items()}
-    return {**arrays, "length": inputs[0].numel(), "width": np.float32(totals.width)}
+    return {
+        **arrays,
+        "length": inputs[0].numel(),
+        "line": line,
+        "width": np.float32(totals.width),
+    }
 
 
 def _alone(

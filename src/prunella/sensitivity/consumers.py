@@ -18,7 +18,8 @@ class Weights:
     sum; that makes outputs alike, and bounds over all of them tighter.
 
     Attributes:
-        plain: (I, J, *kernel), as they are.
+        plain: (I, J, *kernel), as they are, contiguous.
+        copied: Whether these had to be copied.
         scale: (I,), one over the sum of an output's absolute weights, 0 where that is 0.
         absolute: (I, J, *kernel), scaled absolute weights, less `SLACK` rounding errors.
         offset: (2, I), to be added to the sums of either sign: what the bias adds to the layer's
@@ -29,6 +30,7 @@ class Weights:
     """
 
     plain: Tensor
+    copied: bool
     scale: Tensor
     absolute: Tensor
     offset: Tensor | None
@@ -38,7 +40,7 @@ class Weights:
     @property
     def size(self) -> int:
         """Bytes that these tensors take beyond the model's own."""
-        return 4 * (self.absolute.numel() + 3 * len(self.scale))
+        return 4 * ((1 + self.copied) * self.absolute.numel() + 3 * len(self.scale))
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
@@ -69,7 +71,7 @@ def measured(
     signed: bool,
 ) -> Weights:
     """Prepare a consumer's weights."""
-    plain = weight.detach().float()
+    plain = weight.detach().float().contiguous()
     absolute = plain.abs()
     sums = absolute.flatten(1).sum(dim=1)
     scale = torch.where(sums > 0, sums.reciprocal(), torch.zeros_like(sums))
@@ -81,6 +83,7 @@ def measured(
     absolute.mul_((scale * (1 - SLACK * error)).view(column))
     return Weights(
         plain=plain,
+        copied=plain.data_ptr() != weight.data_ptr(),
         scale=scale,
         absolute=absolute,
         offset=_offset(plain, scale, bias, error, signed),

@@ -15,8 +15,9 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import TypeVar, cast
 
 import torch
 from torch import Tensor
@@ -29,6 +30,8 @@ from prunella.sensitivity.pieces import Piece, as_convolution, output_positions,
 from prunella.sensitivity.search import Search
 from prunella.sensitivity.shares import Reduction, largest_shares
 from prunella.sensitivity.sums import bounded_sums, totals
+
+K = TypeVar("K", Weights, Norms, compiled.Rows)
 
 COMPILE_FROM = 1_000_000_000  # shares: compiling takes seconds, as does searching these without
 WARN_FROM = 300_000_000_000  # shares: minutes without compilation
@@ -63,38 +66,30 @@ class Prepared:
         self.left = memory // 3
         self.elements = max(1 << 12, min(_SLAB, memory // 512))
         self.work = 0
-        self._weights: dict[object, Weights] = {}
-        self._norms: dict[object, Norms] = {}
-        self._rows: dict[object, compiled.Rows] = {}
+        self._kept: dict[object, Weights | Norms | compiled.Rows] = {}
 
     def weights(self, key: object, piece: Piece) -> Weights:
         """The scaled weights of a piece's outputs."""
-        known = self._weights.get(key)
-        if known is None:
-            known = measured(piece.call.weight, piece.call.bias, signed=piece.signed)
-            if known.size <= self.left:
-                self.left -= known.size
-                self._weights[key] = known
-        return known
+        return self._once(
+            ("weights", key),
+            lambda: measured(piece.call.weight, piece.call.bias, signed=piece.signed),
+        )
 
     def norms(self, key: object, weights: Weights, places: Tensor) -> Norms:
         """The norms of the weights of the units at some places."""
-        known = self._norms.get(key)
-        if known is None:
-            known = norms_of(weights, places)
-            if known.size <= self.left:
-                self.left -= known.size
-                self._norms[key] = known
-        return known
+        return self._once(("norms", key), lambda: norms_of(weights, places))
 
-    def rows(self, key: object, weights: Weights, norms: Norms) -> compiled.Rows:
-        """Weights and norms as compiled code wants them."""
-        known = self._rows.get(key)
+    def rows(self, key: object, weights: Weights, places: Tensor) -> compiled.Rows:
+        """The same as compiled code wants them."""
+        return self._once(("rows", key), lambda: compiled.rows_of(norms_of(weights, places)))
+
+    def _once(self, key: object, make: Callable[[], K]) -> K:
+        known = cast(K | None, self._kept.get(key))
         if known is None:
-            known = compiled.rows_of(weights, norms)
+            known = make()
             if known.size <= self.left:
                 self.left -= known.size
-                self._rows[key] = known
+                self._kept[key] = known
         return known
 
     def compiles(self, shares: int, device: torch.device) -> bool:
@@ -191,17 +186,15 @@ def _raise(job: _Job, best: list[Tensor], prepared: Prepared) -> None:
         known = totals(piece, weights)
         sums = None if fast else bounded_sums(piece, weights, known)
         for number, read, places in job.reads:
-            norms = prepared.norms((*key, number), weights, places)
             chosen = read.cpu()
             largest = best[number][chosen]
             # No share is larger than 1, which those of few positive weights often are.
             bar = largest.float().masked_fill(largest >= 1, math.inf)
             if sums is None:
-                rows = prepared.rows((*key, number), weights, norms)
-                found = compiled.search(
-                    piece, weights, norms, known, bar, rows, reduction=job.reduction
-                )
+                rows = prepared.rows((*key, number), weights, places)
+                found = compiled.search(piece, weights, rows, known, bar, reduction=job.reduction)
             else:
+                norms = prepared.norms((*key, number), weights, places)
                 found = Search(
                     piece, weights, norms, sums, bar.to(piece.call.inputs.device),
                     reduction=job.reduction, elements=prepared.elements,

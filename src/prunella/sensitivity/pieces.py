@@ -142,8 +142,11 @@ def _piece(
 ) -> Piece:
     step, gap, kernel = call.stride[0], call.dilation[0], call.weight.shape[2]
     low = lines[0] * step - call.padding[0]
-    high = (lines[1] - 1) * step + gap * (kernel - 1) + 1 - call.padding[0]
     size = call.inputs.shape[2]
+    # What is left over at the end is not cut off from all inputs, which would be a copy.
+    high = (lines[1] - 1) * step + gap * (kernel - 1) + 1 - call.padding[0]
+    if lines[1] == output_positions(call)[0]:
+        high = size + call.padding[0]
     start = min(max(low, 0), size)
     inputs = call.inputs[samples].narrow(2, start, max(0, min(high, size) - start)).float()
     # What lies outside of the inputs is padding, on this axis as on the others.

@@ -17,6 +17,7 @@ from prunella.core.samples import SampleIds
 from prunella.core.types import ChannelScores
 from prunella.files.plans import plan_from_json, plan_to_json
 from prunella.files.stages import StageFiles
+from prunella.files.weights import save_tensors
 from prunella.retrain import Checkpoint, EpochRecord
 from prunella.surgery import cut
 
@@ -141,12 +142,23 @@ class TestStageFiles:
 
     def checkpoint(self):
         model = nn.Sequential(nn.Linear(3, 2), nn.BatchNorm1d(2))
-        record = EpochRecord(epoch=1, loss=0.1 + 0.2, accuracy=float("nan"), learning_rate=1e-5)
+        record = EpochRecord(
+            epoch=1,
+            loss=0.1 + 0.2,
+            accuracy=float("nan"),
+            learning_rate=1e-5,
+            figures={"mse": 0.1},
+            held_out={"loss": 2.0, "mse": float("inf")},
+        )
         return Checkpoint(
             epoch=1,
             model=model.state_dict(),
-            momentum={name: torch.rand_like(p) for name, p in model.named_parameters()},
+            optimizer={
+                piece: {name: torch.rand_like(p) for name, p in model.named_parameters()}
+                for piece in ("momentum_buffer", "exp_avg")
+            },
             records=(record,),
+            best={"0.bias": torch.rand(2)},
         )
 
     def test_nothing_was_kept(self, stages):
@@ -170,7 +182,15 @@ class TestStageFiles:
         assert again.epoch == 1
         assert again.records[0].loss == given.records[0].loss  # to the last bit
         assert again.records[0].accuracy != again.records[0].accuracy
-        for mine, yours in ((given.model, again.model), (given.momentum, again.momentum)):
+        assert again.records[0].figures == {"mse": 0.1}
+        assert again.records[0].held_out["loss"] == 2.0
+        assert again.records[0].held_out["mse"] != again.records[0].held_out["mse"]
+        assert set(again.optimizer) == set(given.optimizer)
+        for mine, yours in (
+            (given.model, again.model),
+            (given.best, again.best),
+            *((given.optimizer[piece], again.optimizer[piece]) for piece in given.optimizer),
+        ):
             assert set(mine) == set(yours)
             assert all(torch.equal(mine[name], yours[name]) for name in mine)
         assert again.model["1.num_batches_tracked"].dtype == torch.int64
@@ -203,3 +223,16 @@ class TestStageFiles:
             save_tensors(path, tensors, {"records": records})
             with pytest.raises(FileError, match=r"training.safetensors: damaged .* run again"):
                 stages.load_training()
+
+    def test_training_of_an_earlier_version(self, stages, tmp_path):
+        """As it was written at first: momentum alone, and NaN for an accuracy that is not known."""
+        tensors = {"model/weight": torch.ones(2), "momentum/weight": torch.full((2,), 3.0)}
+        row = '{"epoch": 1, "loss": 0.5, "accuracy": NaN, "learning_rate": 0.1}'
+        save_tensors(tmp_path / "training.safetensors", tensors, {"records": f"[{row}]"})
+        found = stages.load_training()
+        assert list(found.optimizer) == ["momentum_buffer"]
+        assert found.optimizer["momentum_buffer"]["weight"].tolist() == [3.0, 3.0]
+        assert found.model["weight"].tolist() == [1.0, 1.0]
+        assert (found.best, found.records[0].figures, found.records[0].held_out) == ({}, {}, {})
+        assert found.records[0].loss == 0.5
+        assert found.records[0].accuracy != found.records[0].accuracy

@@ -18,7 +18,7 @@ from prunella.repair.idle import Consumer, Threshold, idle_sums
 def found_in(model, name, x, first, places, in_axis=1):
     consumer = Consumer(in_axis=in_axis, first=first, places=places)
     generator = torch.Generator().manual_seed(0)
-    return idle_sums(model, {name: consumer}, Inputs.of(x), generator)
+    return idle_sums(model, {name: consumer}, Inputs.of(x), generator, at_once=64)
 
 
 def everywhere(*shape):

@@ -249,3 +249,12 @@ def test_weight_used_twice_is_left_alone():
     x = torch.randn(30, 3)
     _, solved = repaired(model, x[:1], {1}, x)
     assert solved == ("last.weight",)
+
+
+def test_samples_in_one_backward_pass():
+    model = nn.Sequential(nn.Linear(5, 100), nn.ReLU(), nn.Linear(100, 3)).eval()
+    needs = needs_of(model, Inputs.of(torch.zeros(1, 5)), ())
+    assert needs.bytes_kept == 4 * (100 + 100 + 3)
+    assert needs.backwards_within(4 * 203 * 10) == 10
+    assert needs.backwards_within(1) == 1
+    assert needs.backwards_within(1 << 40) == 64

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import random
 from dataclasses import replace
+from typing import Any
 
+from prunella.core.beliefs import BeliefWalk, SequenceReport
 from prunella.core.certificates import Certificate
 from prunella.core.results import (
     Accuracies,
@@ -257,3 +259,34 @@ def hostile_report() -> Report:
             samples=1, rows=(Corrupted(name=bad, disagreement=0, original=None, small=None),)
         ),
     )
+
+
+def belief_walk(steps: int = 3, count: int = 4) -> BeliefWalk:
+    """A walk to the right through a map of 3 x 2 cells."""
+    return BeliefWalk(
+        name="walk 1",
+        truth=tuple((0.5 + 0.1 * t, 0.5) for t in range(steps)),
+        headings=tuple(90.0 for _ in range(steps)),
+        mean=tuple((0.6 + 0.1 * t, 0.5) for t in range(steps)),
+        particles=tuple(
+            tuple((0.1 * k, 0.2 * t) for k in range(count)) for t in range(steps)
+        ),
+        weights=tuple(tuple((2 * k + 1) / count**2 for k in range(count)) for _ in range(steps)),
+        effective=tuple(1.5 + t for t in range(steps)),
+    )  # fmt: skip
+
+
+def sequence_report(**changes: Any) -> SequenceReport:
+    """A training on two sides of a wall."""
+    values = {
+        "title": "maze10: where am I",
+        "lead": "It found the way.",
+        "facts": (("Network", "PF-LSTM"), ("Seed", "0")),
+        "curves": {"epoch": [1.0, 2.0], "loss, training": [3.0, 2.5]},
+        "best": 2,
+        "cells": ((0, 2, 2), (0, 0, 1)),
+        "walks": (belief_walk(),),
+        "created": "2026-01-02T03:04:05+00:00",
+        "command": "prunella train --task maze10",
+    }
+    return SequenceReport(**{**values, **changes})

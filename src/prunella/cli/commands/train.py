@@ -2,45 +2,32 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-from dataclasses import asdict
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import torch
-from torch import nn
 
 from prunella.cli import options as o
-from prunella.cli.config import TrainConfig, resolve
+from prunella.cli.config import TaskConfig, TrainConfig, names_field, resolve
 from prunella.cli.helping import examples
 from prunella.cli.networks import build_network, find_network, require_fit
-from prunella.cli.rundir import (
-    CONFIG,
-    check_same_config,
-    choose_directory,
-    run_in,
-    stages_left,
-    write_config,
-)
 from prunella.cli.samples import read_split
-from prunella.cli.say import Speaker
-from prunella.files import save_weights, write_atomically
-from prunella.files.stages import StageFiles
+from prunella.cli.sequences import train_task
+from prunella.cli.training import METRICS, WEIGHTS, TrainingRun
+from prunella.core.errors import InputError
 from prunella.measure import accuracy
-from prunella.pipeline.reporting import environment
-from prunella.retrain import Checkpoint, EpochRecord, fit
-from prunella.terminal import progress_for_people
+from prunella.sequences import TASKS
 
 EXAMPLES = examples(
     "prunella train --network resnet20 --data fashion-mnist --epochs 20 \\\n    --out runs/r20",
     "prunella train --config runs/r20/config.yaml --seed 1 --out runs/r20-again",
+    "prunella train --task maze10 --core pf-lstm --particles 30 --hidden 64 \\\n"
+    "    --epochs 20 --out runs/maze",
 )
-_FILES = {
-    "weights.safetensors": "the trained weights",
-    "metrics.json": "accuracy, hash and the course of training",
-    CONFIG: "the resolved configuration",
-}
+NAMED = {"Tasks": {task.name: task.line for task in TASKS.values()}}
+_FILES = {WEIGHTS: "the trained weights", METRICS: "accuracy, hash and the course of training"}
+_SEQUENCES = "Sequences"
 
 
 def train(
@@ -48,6 +35,46 @@ def train(
     data: o.Data = None,
     data_dir: o.DataDir = None,
     download: o.Download = None,
+    task: Annotated[
+        str | None,
+        o.option(_SEQUENCES, "NAME", "A task of sequences, in place of --network and --data."),
+    ] = None,
+    core: Annotated[
+        str | None,
+        o.option(
+            _SEQUENCES,
+            "NAME",
+            "pf-lstm or pf-gru, which carry particles; lstm, gru, or bn-lstm, bn-gru with batch "
+            "norm.",
+            default=o.default_of(TaskConfig, "architecture.core"),
+        ),
+    ] = None,
+    particles: Annotated[
+        int | None,
+        o.option(
+            _SEQUENCES,
+            "N",
+            "Particles of a belief.",
+            default=o.default_of(TaskConfig, "architecture.particles"),
+        ),
+    ] = None,
+    hidden: Annotated[
+        int | None,
+        o.option(
+            _SEQUENCES,
+            "N",
+            "Size of the hidden state, of each particle.",
+            default=o.default_of(TaskConfig, "architecture.hidden"),
+        ),
+    ] = None,
+    sequences: Annotated[
+        int | None,
+        o.option(_SEQUENCES, "N", "Sequences to learn from.", default="all that the task has"),
+    ] = None,
+    steps: Annotated[
+        int | None,
+        o.option(_SEQUENCES, "N", "Steps of a sequence.", default="all that the task has"),
+    ] = None,
     epochs: Annotated[
         int | None,
         o.option(
@@ -62,7 +89,8 @@ def train(
         o.option(
             o.TRAINING,
             "RATE",
-            "Highest learning rate.",
+            "Highest learning rate; of a task of sequences "
+            f"{o.default_of(TaskConfig, 'recipe.learning_rate')} if not given.",
             default=o.default_of(TrainConfig, "recipe.learning_rate"),
         ),
     ] = None,
@@ -78,68 +106,53 @@ def train(
     resume: o.Resume = False,
     quiet: o.Quiet = False,
 ) -> None:
-    """Train a network from scratch, with stochastic gradient descent.
+    """Train a network from scratch: one that classifies, or one of sequences.
 
-    Writes weights.safetensors, metrics.json and config.yaml. An interrupted run goes on with
-    --resume, and ends with the same weights as an unbroken one.
+    Writes weights.safetensors, metrics.json and config.yaml, and for a task of sequences
+    report.html. An interrupted run goes on with --resume, and ends with the same weights as an
+    unbroken one.
     """
-    given = {
-        "network": network, "data": data, "data_dir": data_dir, "download": download,
-        "recipe.epochs": epochs, "recipe.learning_rate": learning_rate, "batch_size": batch_size,
-        "seed": seed,
+    both = {
+        "data_dir": data_dir, "recipe.epochs": epochs, "recipe.learning_rate": learning_rate,
+        "batch_size": batch_size, "seed": seed,
     }  # fmt: skip
-    settings = resolve(TrainConfig, config, given)
-    directory = choose_directory(out, command="train", resume=resume)
-    check_same_config(directory, settings)
-    find_network(settings.network)
-    speaker = Speaker(quiet=quiet)
-    stages = StageFiles(directory)
-    written = {directory / name: what for name, what in _FILES.items()}
-    if all(path.exists() for path in written) and not stages_left(directory):
-        speaker.say("This run is finished.")
-        speaker.files(written)
+    images = {"network": network, "data": data, "download": download}
+    belief = {
+        "task": task, "architecture.core": core, "architecture.particles": particles,
+        "architecture.hidden": hidden, "sequences": sequences, "steps": steps,
+    }  # fmt: skip
+    if task is not None or names_field(config, "task"):
+        _refuse(images, "is not for a task of sequences, which has samples of its own and a --core")
+        settings = resolve(TaskConfig, config, {**both, **belief})
+        train_task(settings, out, resume=resume, quiet=quiet)
         return
-    progress = progress_for_people(quiet=quiet)
-    with run_in(directory, command="train", epochs=settings.recipe.epochs):
-        samples = read_split(settings, "train", progress)
-        held_out = read_split(settings, "test", progress)
+    _refuse(belief, f"is for a task of sequences; give --task, one of {', '.join(TASKS)}, too")
+    _train_classifier(resolve(TrainConfig, config, {**both, **images}), out, resume, quiet)
+
+
+def _refuse(options: Mapping[str, Any], why: str) -> None:
+    for name, value in options.items():
+        if value is not None:
+            spelled = name.rpartition(".")[2].replace("_", "-")
+            raise InputError(f"--{spelled} {value}: {why}, or leave it out.")
+
+
+def _train_classifier(settings: TrainConfig, out: Path | None, resume: bool, quiet: bool) -> None:
+    run = TrainingRun(settings, out, resume=resume, quiet=quiet, files=_FILES)
+    find_network(settings.network)
+    if run.finished:
+        run.speaker.say("This run is finished.")
+        run.speaker.files(run.written)
+        return
+    with run.working():
+        samples = read_split(settings, "train", run.progress)
+        held_out = read_split(settings, "test", run.progress)
         torch.manual_seed(settings.seed)
         model = build_network(settings.network, settings.network_args, samples)
         require_fit(model, samples)
-        write_config(directory, settings)
-
-        def after_epoch(checkpoint: Checkpoint) -> None:
-            stages.save_training(checkpoint)
-            speaker.epoch(checkpoint.records[-1], epochs=settings.recipe.epochs)
-
-        speaker.stage("training")
-        records = fit(
-            model,
-            samples.loader(settings.batch_size, shuffle=True),
-            settings.recipe,
-            seed=settings.seed,
-            resume=stages.load_training(),
-            on_epoch=after_epoch,
-            progress=progress,
-        )
-        speaker.stage("measuring accuracy")
-        reached, count = accuracy(model, held_out.loader(500), progress=progress)
-        _write(directory, model, records, reached, count)
-        stages.clear()
-    speaker.say(f"\ntest accuracy {100 * reached:.2f} % on {count:,} samples")
-    speaker.files(written)
-
-
-def _write(
-    directory: Path, model: nn.Module, records: tuple[EpochRecord, ...], reached: float, count: int
-) -> None:
-    weights, metrics = directory / "weights.safetensors", directory / "metrics.json"
-    save_weights(weights, model)
-    content = {
-        "test_accuracy": reached,
-        "test_samples": count,
-        "sha256": hashlib.sha256(weights.read_bytes()).hexdigest(),
-        "epochs": [asdict(record) for record in records],
-        "environment": environment(),
-    }
-    write_atomically(metrics, json.dumps(content, indent=2) + "\n")
+        records = run.fit(model, samples.loader(settings.batch_size, shuffle=True))
+        run.speaker.stage("measuring accuracy")
+        reached, count = accuracy(model, held_out.loader(500), progress=run.progress)
+        run.write(model, {"test_accuracy": reached, "test_samples": count}, records)
+    run.speaker.say(f"\ntest accuracy {100 * reached:.2f} % on {count:,} samples")
+    run.speaker.files(run.written)

@@ -7,6 +7,7 @@
   const PRINT_WIDTH = 640; // fits A4 and Letter with their margins, in CSS pixels
   const NARROW = 560;
   let printing = false;
+  const shownFrames = {}; // id of a figure with frames -> number of the one that is shown
 
   // Put the present colour scheme's values in where the figure names a CSS variable.
   const painted = (value, key, style) => {
@@ -32,7 +33,13 @@
   const draw = (plot) => {
     const width = printing ? PRINT_WIDTH : plot.clientWidth;
     if (!width) return;
-    const { data, layout, narrow } = painted(specs[plot.id], "", getComputedStyle(root));
+    const { frames, ...still } = specs[plot.id];
+    const frame = frames ? frames[shownFrames[plot.id] || 0] : [];
+    const { data, layout, narrow } = painted(still, "", getComputedStyle(root));
+    frame.forEach((part, index) => {
+      const trace = data[index];
+      Object.assign(trace, part, { marker: { ...trace.marker, ...part.marker } });
+    });
     layout.width = width;
     if (width < NARROW) {
       for (const [dotted, value] of Object.entries(narrow)) replaced(layout, dotted, value);
@@ -70,6 +77,39 @@
     }
     drawAll();
   });
+
+  for (const stepper of document.querySelectorAll(".stepper")) {
+    const slider = stepper.querySelector("input");
+    const play = stepper.querySelector("button");
+    const told = stepper.querySelector("output");
+    const plot = document.getElementById(slider.dataset.figure);
+    let timer = null;
+    const show = () => {
+      shownFrames[plot.id] = slider.value - 1;
+      told.textContent = `step ${slider.value} of ${slider.max}`;
+      draw(plot);
+    };
+    const stop = () => {
+      clearInterval(timer);
+      timer = null;
+      play.textContent = "Play";
+    };
+    slider.addEventListener("input", () => {
+      stop();
+      show();
+    });
+    play.addEventListener("click", () => {
+      if (timer !== null) return stop();
+      if (slider.value === slider.max) slider.value = 1;
+      play.textContent = "Pause";
+      timer = setInterval(() => {
+        slider.value = Number(slider.value) + 1;
+        show();
+        if (slider.value === slider.max) stop();
+      }, 200);
+    });
+    stepper.hidden = false;
+  }
 
   const button = document.getElementById("copy");
   if (button) {

@@ -1,0 +1,68 @@
+"""A belief learns what no single guess can say: two modes, until a late cue decides."""
+
+from __future__ import annotations
+
+import torch
+
+from prunella.retrain import assess, fit
+from prunella.sequences import SequenceSet
+from prunella.tasks import (
+    RECIPE,
+    Architecture,
+    ConstantPredictor,
+    TaskData,
+    build,
+    objective_for,
+)
+
+STEPS, CUE = 10, 8
+
+
+def walks(count, seed):
+    """One-dimensional walks away from 0; how far is seen at each step, which side only late."""
+    generator = torch.Generator().manual_seed(seed)
+    side = 2.0 * torch.randint(0, 2, (count, 1), generator=generator) - 1
+    pace = 0.1 + 0.15 * torch.rand(count, 1, generator=generator)
+    far = 0.5 + pace * torch.arange(1, STEPS + 1)
+    seen = far + 0.05 * torch.randn(count, STEPS, generator=generator)
+    cue = torch.zeros(count, STEPS)
+    cue[:, CUE:] = side
+    return SequenceSet(
+        name="two sides", inputs=torch.stack((seen, cue), -1), targets=(side * far).unsqueeze(-1),
+        lengths=None, features=("seen", "cue"), outputs=("place",), scale=(1.0,), shift=(0.0,),
+    )  # fmt: skip
+
+
+def test_particles_keep_both_sides_until_the_cue_decides():
+    """Before the cue no single guess can be right: particles stand on both sides, the mean near 0.
+
+    The tanh candidate, because batch norm takes longer to learn this.
+    """
+    data = TaskData(train=walks(512, 1), validation=walks(128, 2), test=walks(256, 3))
+    architecture = Architecture(
+        core="pf-gru", particles=12, hidden=16, dropout=0.0, candidate="tanh", beta=1.0, noise=0.7
+    )
+    torch.manual_seed(0)
+    network = build(architecture, data)
+    objective = objective_for(architecture, data)
+    recipe = RECIPE.model_copy(update={"epochs": 14, "learning_rate": 0.01})
+    fit(
+        network, data.train.loader(64, shuffle=True), recipe, seed=0,
+        objective=objective, validation=data.selection(),
+    )  # fmt: skip
+    loader = data.test.loader(256)
+    found = assess(network, loader, objective, seed=0)
+    constant = assess(ConstantPredictor(data), loader, objective, seed=0)
+    assert found["loss_last"] < 0.1 * constant["loss_last"]
+    torch.manual_seed(0)
+    with torch.no_grad():
+        predictions, _ = network.eval().unroll(data.test.inputs)
+    places = predictions.particles[..., 0]  # (B, T, K)
+    truth = data.test.targets[..., 0]  # (B, T)
+    right = (places * truth.sign().unsqueeze(-1) > 0).float().mean(-1)
+    before, after = right[:, CUE - 1], right[:, -1]
+    assert float(((before > 0) & (before < 1)).float().mean()) > 0.8
+    assert 0.3 < float(before.mean()) < 0.7
+    assert float(after.mean()) > 0.95
+    far = float(truth[:, CUE - 1].abs().mean())
+    assert float(predictions.mean[:, CUE - 1, 0].abs().mean()) < 0.3 * far
