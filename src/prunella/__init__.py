@@ -17,7 +17,7 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from prunella import data, networks, recurrent, testing
+    from prunella import data, networks, recurrent, testing, theory
     from prunella.certificate import Verification, certify, verify_certificate
     from prunella.core.budgets import Budget, Bytes, Flops, Latency, Params
     from prunella.core.certificates import Certificate
@@ -126,6 +126,7 @@ __all__ = [
     "slice_optimizer",
     "smallest",
     "testing",
+    "theory",
     "trace",
     "verify_certificate",
 ]
@@ -198,6 +199,7 @@ _HOMES = {
     "slice_optimizer": "prunella.iterative:slice_optimizer",
     "smallest": "prunella.pipeline:smallest",
     "testing": "prunella.testing",
+    "theory": "prunella.theory",
     "trace": "prunella.tracing:trace",
     "verify_certificate": "prunella.certificate:verify_certificate",
 }

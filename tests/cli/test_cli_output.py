@@ -26,6 +26,7 @@ COMMANDS = {
     "verify": config.VerifyConfig,
     "export": config.ExportConfig,
     "report": None,
+    "theory": None,
     "data": None,
 }
 ACCURACY = Accuracies(

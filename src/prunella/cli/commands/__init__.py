@@ -11,5 +11,6 @@ SUMMARIES: Mapping[str, str] = {
     "verify": "Compute a certificate again and compare.",
     "export": "Write a small network as ONNX or .pt2 file.",
     "report": "Make the HTML report of a run again.",
+    "theory": "Say whether to train small or to prune large.",
     "data": "List, check or fetch data sets.",
 }
