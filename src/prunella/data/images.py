@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from prunella.core.errors import DataError
+from prunella.core.sets import is_outside, positions, whole_batches
 
 Batch = tuple[Tensor, Tensor]
-_INTEGERS = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
@@ -53,9 +52,7 @@ class ImageSet:
                 f"{self.name}: {channels} channels, but mean {self.mean} and standard deviation "
                 f"{self.std}; expected one number for each channel, the deviations positive."
             )
-        if len(self.labels) and not 0 <= int(self.labels.min()) <= int(self.labels.max()) < len(
-            self.classes
-        ):
+        if is_outside(self.labels, 0, len(self.classes) - 1):
             raise DataError(
                 f"{self.name}: labels run from {int(self.labels.min())} to "
                 f"{int(self.labels.max())}, expected 0 to {len(self.classes) - 1}."
@@ -70,20 +67,7 @@ class ImageSet:
         Raises:
             DataError: the indices are not integers within the set.
         """
-        index = torch.as_tensor(indices)
-        if not index.numel():
-            index = index.long()  # an empty list has no type of its own
-        if index.ndim != 1 or index.dtype not in _INTEGERS:
-            raise DataError(
-                f"{self.name}: indices are {index.dtype} of shape {tuple(index.shape)}; expected "
-                "a list of integers (turn a mask into positions with nonzero().flatten())."
-            )
-        if len(index) and not -len(self) <= int(index.min()) <= int(index.max()) < len(self):
-            raise DataError(
-                f"{self.name}: indices run from {int(index.min())} to {int(index.max())}, but "
-                f"there are {len(self)} samples."
-            )
-        index = index.long()
+        index = positions(indices, len(self), name=self.name, what="samples")
         return replace(
             self, images=self.images[index], labels=self.labels[index], name=name or self.name
         )
@@ -102,16 +86,13 @@ class ImageSet:
         Raises:
             DataError: there are no samples, or the batch size is not positive.
         """
-        if batch_size < 1:
-            raise DataError(f"{self.name}: batch size must be at least 1, got {batch_size}.")
-        if not len(self):
-            raise DataError(f"{self.name}: the set is empty; expected at least one sample.")
-        return DataLoader(
+        return whole_batches(
             _Normalised(self),
-            batch_size=batch_size,
+            batch_size,
+            name=self.name,
+            what="sample",
             shuffle=shuffle,
             generator=generator,
-            collate_fn=_same,
         )
 
 
@@ -134,8 +115,3 @@ class _Normalised(Dataset[Batch]):
         index = torch.tensor(indices)
         images = self.source.images[index].float().div_(255)
         return images.sub_(self.shift).mul_(self.scale), self.source.labels[index]
-
-
-def _same(batch: Any) -> Any:
-    # the batch is already put together
-    return batch

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import abc
-import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from typing import Literal, overload
 
 import torch
@@ -16,17 +14,11 @@ from prunella.core.errors import InputError
 from prunella.recurrent.belief import Belief, Trajectory
 from prunella.recurrent.checks import check_belief, check_choices, check_shares, check_sizes
 from prunella.recurrent.draws import Draws, fixed_generator, initial_belief
+from prunella.recurrent.filtering import Step, When, observe, trajectory_of
 from prunella.recurrent.kernels import Activation, NormKind, Setting, norm_of
 from prunella.recurrent.layers import Factory, feature_map, features, linear
-from prunella.recurrent.resampling import Scheme, clamp_scores, resample, reweight, spread_points
+from prunella.recurrent.resampling import Scheme, clamp_scores
 from prunella.recurrent.sequences import Steps, steps_of
-
-
-@dataclass(frozen=True, slots=True)
-class _Step:
-    belief: Belief
-    filtered: Tensor  # (B, K) log-weights before resampling
-    ancestors: Tensor  # (B, K)
 
 
 class ParticleFilterRNN(nn.Module, abc.ABC):
@@ -85,7 +77,7 @@ class ParticleFilterRNN(nn.Module, abc.ABC):
         *,
         batch_first: bool = True,
         alpha: float = 0.5,
-        resampling: Literal["always", "ess", "never"] = "always",
+        resampling: When = "always",
         ess_threshold: float = 0.5,
         scheme: Scheme = "multinomial",
         score_clamp: bool = False,
@@ -106,7 +98,7 @@ class ParticleFilterRNN(nn.Module, abc.ABC):
         self.num_particles = num_particles
         self.batch_first = batch_first
         self.alpha = alpha
-        self.resampling = resampling
+        self.resampling: When = resampling
         self.ess_threshold = ess_threshold
         self.scheme: Scheme = scheme
         self.score_clamp = score_clamp
@@ -168,13 +160,7 @@ class ParticleFilterRNN(nn.Module, abc.ABC):
             generator: Where uniform particles come from; without one torch's global generator, or
                 a fixed one if the run is deterministic.
         """
-        sizes = (batch_size, self.num_particles, self.hidden_size)
-        return initial_belief(
-            sizes,
-            self._draws(generator),
-            uniform=self.initial == "uniform",
-            memory=self._has_memory,
-        )
+        return self._initial(batch_size, self._draws(generator))
 
     @overload
     def forward(
@@ -244,23 +230,7 @@ class ParticleFilterRNN(nn.Module, abc.ABC):
         takes B T K H numbers more than `forward`. Arguments and Raises: as there.
         """
         steps, states, final = self._run(x, belief, lengths, generator)
-        even = -math.log(final.num_particles)
-        beliefs = Belief(
-            particles=steps.stacked([s.belief.particles for s in states], 0.0, final.particles),
-            log_weights=steps.stacked(
-                [s.belief.log_weights for s in states], even, final.log_weights
-            ),
-        )
-        trajectory = Trajectory(
-            beliefs=beliefs,
-            filtered_log_weights=steps.stacked(
-                [s.filtered for s in states], even, final.log_weights
-            ),
-            ancestors=steps.stacked(
-                [s.ancestors for s in states], 0, final.log_weights.detach().long()
-            ),
-        )
-        return trajectory, final
+        return trajectory_of(steps, states, final), final
 
     def step(
         self,
@@ -327,7 +297,7 @@ class ParticleFilterRNN(nn.Module, abc.ABC):
         belief: Belief | None,
         lengths: Tensor | Sequence[int] | None,
         generator: torch.Generator | None,
-    ) -> tuple[Steps, list[_Step], Belief]:
+    ) -> tuple[Steps, list[Step], Belief]:
         """Every step's result for the sequences that run then, and the final belief."""
         steps = steps_of(x, lengths, input_size=self.input_size, batch_first=self.batch_first)
         draws = self._draws(generator)
@@ -342,7 +312,7 @@ class ParticleFilterRNN(nn.Module, abc.ABC):
         )
         belief = belief.to(self._state_dtype).each(steps.arranged)
         ended: list[Belief] = []
-        states: list[_Step] = []
+        states: list[Step] = []
         gates, scores = self._of_inputs(steps.inputs)
         for time, running in enumerate(steps.running):
             if running < len(belief.particles):
@@ -380,7 +350,7 @@ class ParticleFilterRNN(nn.Module, abc.ABC):
         scores: Tensor,  # (all,)
         steps: Steps,
         draws: Draws,
-    ) -> _Step:
+    ) -> Step:
         """Transition, reweighting and resampling of the sequences that run."""
         running, count = belief.log_weights.shape
 
@@ -391,18 +361,17 @@ class ParticleFilterRNN(nn.Module, abc.ABC):
         noisy = self.training or self.eval_noise
         noise = drawn(draws.normal(steps.batch, count, self.hidden_size)) if noisy else None
         if running == 0:
-            return _Step(belief, belief.log_weights, belief.log_weights.long())
+            return Step(belief, belief.log_weights, belief.log_weights.long())
         belief = self._transition(belief, gates[:running], noise)
-        filtered = reweight(belief.log_weights, self._scores(belief.particles, scores[:running]))
-        belief = replace(belief, log_weights=filtered)
-        if self.resampling == "never":
-            own = torch.arange(count, device=filtered.device).expand(running, count)
-            return _Step(belief, filtered, own)
-        each = count if self.scheme == "multinomial" else 1
-        points = spread_points(drawn(draws.uniform(steps.batch, each)), count, self.scheme)
-        below = self.ess_threshold * count if self.resampling == "ess" else None
-        belief, ancestors = resample(belief, points, alpha=self.alpha, ess_below=below)
-        return _Step(belief, filtered, ancestors)
+        return observe(
+            belief,
+            self._scores(belief.particles, scores[:running]),
+            lambda each: drawn(draws.uniform(steps.batch, each)),
+            when=self.resampling,
+            scheme=self.scheme,
+            alpha=self.alpha,
+            ess_threshold=self.ess_threshold,
+        )
 
     def _scores(
         self,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -12,11 +11,11 @@ from torch.utils.data import DataLoader, Dataset
 
 from prunella.core.errors import DataError
 from prunella.core.samples import SampleIds
+from prunella.core.sets import is_outside, positions, whole_batches
 
 # What a model is called with: the inputs, and their lengths where they differ.
 Given = Tensor | tuple[Tensor, Tensor]
 Batch = tuple[Given, Tensor]
-_INTEGERS = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
@@ -54,7 +53,7 @@ class SequenceSet:
     def _check_inputs(self) -> None:
         given = f"{self.name}: inputs are {self.inputs.dtype} of shape {tuple(self.inputs.shape)}"
         if self.inputs.dtype == torch.int64 and self.inputs.ndim == 2:
-            if _outside(self.inputs, 0, len(self.features) - 1):
+            if is_outside(self.inputs, 0, len(self.features) - 1):
                 raise DataError(
                     f"{given}, from {int(self.inputs.min())} to {int(self.inputs.max())}; expected "
                     f"places in the vocabulary, 0 to {len(self.features) - 1}."
@@ -73,7 +72,7 @@ class SequenceSet:
         given = f"{self.name}: lengths are {self.lengths.dtype} of {tuple(self.lengths.shape)}"
         if self.lengths.dtype != torch.int64 or self.lengths.shape != (count,):
             raise DataError(f"{given}; expected one int64 number for each of {count} sequences.")
-        if _outside(self.lengths, 1, steps):
+        if is_outside(self.lengths, 1, steps):
             raise DataError(
                 f"{given}, from {int(self.lengths.min())} to {int(self.lengths.max())}; expected 1 "
                 f"to {steps} steps."
@@ -86,7 +85,7 @@ class SequenceSet:
         if self.targets.dtype == torch.int64:
             if self.targets.shape != (count,):
                 raise DataError(f"{given}; expected one class for each of {count} sequences.")
-            if _outside(self.targets, 0, width - 1):
+            if is_outside(self.targets, 0, width - 1):
                 raise DataError(
                     f"{given}, from {int(self.targets.min())} to {int(self.targets.max())}; "
                     f"expected classes 0 to {width - 1}."
@@ -144,20 +143,7 @@ class SequenceSet:
         Raises:
             DataError: the indices are not integers within the set.
         """
-        index = torch.as_tensor(indices)
-        if not index.numel():
-            index = index.long()  # an empty list has no type of its own
-        if index.ndim != 1 or index.dtype not in _INTEGERS:
-            raise DataError(
-                f"{self.name}: indices are {index.dtype} of shape {tuple(index.shape)}; expected "
-                "a list of integers (turn a mask into positions with nonzero().flatten())."
-            )
-        if _outside(index, -len(self), len(self) - 1):
-            raise DataError(
-                f"{self.name}: indices run from {int(index.min())} to {int(index.max())}, but "
-                f"there are {len(self)} sequences."
-            )
-        index = index.long()
+        index = positions(indices, len(self), name=self.name, what="sequences")
         return replace(
             self,
             inputs=self.inputs[index],
@@ -204,16 +190,13 @@ class SequenceSet:
         Raises:
             DataError: there are no sequences, or the batch size is not positive.
         """
-        if batch_size < 1:
-            raise DataError(f"{self.name}: batch size must be at least 1, got {batch_size}.")
-        if not len(self):
-            raise DataError(f"{self.name}: the set is empty; expected at least one sequence.")
-        return DataLoader(
+        return whole_batches(
             _Whole(self),
-            batch_size=batch_size,
+            batch_size,
+            name=self.name,
+            what="sequence",
             shuffle=shuffle,
             generator=generator,
-            collate_fn=_same,
         )
 
 
@@ -237,16 +220,3 @@ class _Whole(Dataset[Batch]):
         inputs, targets = self.source.inputs[index], self.source.targets[index]
         lengths = self.source.lengths
         return (inputs if lengths is None else (inputs, lengths[index])), targets
-
-
-def _same(batch: Any) -> Any:
-    # the batch is already put together
-    return batch
-
-
-def _outside(
-    numbers: Tensor,  # (...,) integers
-    low: int,
-    high: int,
-) -> bool:
-    return bool(numbers.numel()) and not low <= int(numbers.min()) <= int(numbers.max()) <= high

@@ -49,3 +49,8 @@ class Task:
     kind: Kind
     source: str
     make: Callable[[Asked], SequenceSet]
+
+
+def uci_files(names: str) -> str:
+    """The source of a set of the UCI repository, with its files in words."""
+    return f"UCI repository (licence CC BY 4.0), {names} in data_dir"

@@ -16,7 +16,7 @@ from prunella.core.words import shown
 from prunella.sequences.labelled import Labelled, classified, empty_parts
 from prunella.sequences.reading import Floats, folder_file, numbers, read_table, read_text
 from prunella.sequences.sets import SequenceSet
-from prunella.sequences.task import Asked, Split, Task
+from prunella.sequences.task import Asked, Split, Task, uci_files
 
 _ADVICE = "It is the data set {} of the UCI repository, https://archive.ics.uci.edu/dataset/{}."
 _TAGS = ("010-000-024-033", "010-000-030-096", "020-000-033-111", "020-000-032-221")
@@ -226,35 +226,33 @@ def _floats(fields: list[str] | tuple[str, ...], *, path: Path) -> list[float]:
         raise FileError(f"{path}: {shown(list(fields))}; expected numbers.") from None
 
 
-_SOURCE = "UCI repository (licence CC BY 4.0), {} in data_dir"
-
 UCI_SENSORS = (
     Task(
         name="person-activity",
         line="which of eleven activities, from the places of four tags on a person (LPA)",
         kind="classification",
-        source=_SOURCE.format("ConfLongDemo_JSI.txt"),
+        source=uci_files("ConfLongDemo_JSI.txt"),
         make=person_activity,
     ),
     Task(
         name="arem",
         line="which of seven activities, from signals between sensors on a person (AREM)",
         kind="classification",
-        source=_SOURCE.format("folders bending1 to walking"),
+        source=uci_files("folders bending1 to walking"),
         make=arem,
     ),
     Task(
         name="gas",
         line="wine, bananas or nothing, from eight gas sensors at home (GAS)",
         kind="classification",
-        source=_SOURCE.format("HT_Sensor_metadata.dat and HT_Sensor_dataset.dat"),
+        source=uci_files("HT_Sensor_metadata.dat and HT_Sensor_dataset.dat"),
         make=gas,
     ),
     Task(
         name="walkers",
         line="which of 22 people walks, from a telephone's acceleration (UID)",
         kind="classification",
-        source=_SOURCE.format("1.csv to 22.csv"),
+        source=uci_files("1.csv to 22.csv"),
         make=walkers,
     ),
 )

@@ -12,7 +12,7 @@ from prunella.core.errors import FileError
 from prunella.sequences.reading import folder_file, numbers, read_table
 from prunella.sequences.series import Series, next_of, windows
 from prunella.sequences.sets import SequenceSet
-from prunella.sequences.task import Asked, Task
+from prunella.sequences.task import Asked, Task, uci_files
 
 _HOURS = 48
 _TEN_MINUTES = 72
@@ -119,28 +119,26 @@ def appliances(asked: Asked) -> SequenceSet:
     return windows(series, asked, length=_TEN_MINUTES)
 
 
-_SOURCE = "UCI repository (licence CC BY 4.0), {} in data_dir"
-
 UCI_SERIES = (
     Task(
         name="beijing-pm25",
         line="fine dust in Beijing in the next hour, from hourly weather (PM2.5)",
         kind="regression",
-        source=_SOURCE.format("PRSA_data_2010.1.1-2014.12.31.csv"),
+        source=uci_files("PRSA_data_2010.1.1-2014.12.31.csv"),
         make=beijing,
     ),
     Task(
         name="air-quality",
         line="benzene in the air in the next hour, from hourly measurements (AIR)",
         kind="regression",
-        source=_SOURCE.format("AirQualityUCI.csv"),
+        source=uci_files("AirQualityUCI.csv"),
         make=air_quality,
     ),
     Task(
         name="appliances-energy",
         line="energy of a house's appliances in the next ten minutes, from sensors (AEP)",
         kind="regression",
-        source=_SOURCE.format("energydata_complete.csv"),
+        source=uci_files("energydata_complete.csv"),
         make=appliances,
     ),
 )
