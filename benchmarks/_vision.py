@@ -12,7 +12,10 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+import prunella
+
 _HERE = Path(__file__).parent
+BUNDLED = Path(prunella.networks.__file__).parent / "weights" / "resnet20.safetensors"
 
 
 def _declare_missing_torchvision_operators() -> list[torch.library.Library]:

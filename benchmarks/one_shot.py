@@ -31,13 +31,13 @@ import torch
 from torch import nn
 
 import prunella
+from _vision import BUNDLED
 from prunella.data import ImageSet, bundled, load
 
 SHARES = (0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1)
 SEEDS = (0, 1, 2)
 SCORED_ON, STATISTICS_ON = 256, 1_024
 COLUMNS = ("network", "method", "seed", "asked", "macs_kept", "params_kept", "accuracy", "note")
-BUNDLED = Path(prunella.networks.__file__).parent / "weights" / "resnet20.safetensors"
 NETWORKS = {
     "resnet20": lambda: prunella.networks.resnet20(in_channels=1),
     "lenet5": lambda: prunella.networks.lenet5(),
@@ -105,9 +105,13 @@ def main() -> None:
     parser.add_argument("--network", choices=NETWORKS, default="resnet20")
     parser.add_argument("--data", default="fashion-mnist")
     parser.add_argument("--data-dir", type=Path)
-    parser.add_argument("--weights", type=Path, default=BUNDLED, help="of the trained network")
+    parser.add_argument("--weights", type=Path, help="of the trained network")
     parser.add_argument("--out", type=Path, default=None)
     options = parser.parse_args()
+    if options.weights is None:
+        if options.network != "resnet20":
+            parser.error("give --weights; only ResNet-20 comes with the package")
+        options.weights = BUNDLED
     out = options.out or Path(f"benchmarks/results/one-shot-{options.network}.csv")
     training = load(options.data, "train", data_dir=options.data_dir)
     small = options.network == "resnet20"

@@ -38,12 +38,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import prunella
-from _vision import write_machine
+from _vision import BUNDLED, write_machine
 from prunella.core.progress import silent
 from prunella.data import ImageSet, load
 from prunella.pipeline.repairing import repaired
 
-BUNDLED = Path(prunella.networks.__file__).parent / "weights" / "resnet20.safetensors"
 SCORED_ON = 512
 COLUMNS = (
     "network", "method", "asked", "macs_kept", "params_kept", "original", "cut", "statistics",
@@ -220,12 +219,16 @@ def main() -> None:
     )
     parser.add_argument("--network", choices=SUBJECTS, default="resnet20")
     parser.add_argument("--data-dir", type=Path)
-    parser.add_argument("--weights", type=Path, default=BUNDLED, help="of the trained network")
+    parser.add_argument("--weights", type=Path, help="of the trained network")
     parser.add_argument("--train", action="store_true")
     parser.add_argument("--methods", nargs="*")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
+    if options.weights is None:
+        if options.network != "resnet20" or options.train:
+            parser.error("give --weights; only ResNet-20 comes with the package")
+        options.weights = BUNDLED
     torch.set_num_threads(options.threads)
     if options.train:
         train(options.network, options)

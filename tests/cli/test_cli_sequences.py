@@ -101,11 +101,16 @@ def test_a_killed_run_goes_on_as_if_nothing_had_happened(prunella, workplace, en
         (["--task", "maze11"], "--task maze11: expected one of maze10, maze18"),
         (["--task", "maze10", "--core", "rnn"], "--core should be 'pf-lstm', 'pf-gru', 'lstm'"),
         (["--task", "maze10", "--particles", "0"], "--particles should be greater than or equal"),
-        (["--task", "maze10", "--network", "resnet20"], "--network resnet20: is not for a task of"),
-        (["--task", "maze10", "--data", "mnist"], "--data mnist: is not for a task of sequences"),
-        (["--core", "lstm", "--network", "resnet20"], "--core lstm: is for a task of sequences; "),
-        (["--steps", "4"], "--steps 4: is for a task of sequences; give --task, one of maze10"),
+        (["--task", "maze10", "--network", "resnet20"], "--network resnet20 is not for a task of"),
+        (["--task", "maze10", "--data", "mnist"], "--data mnist is not for a task of sequences"),
+        (["--core", "lstm", "--network", "resnet20"], "--core lstm is for a task of sequences; "),
+        (
+            ["--steps", "4"],
+            "--steps 4 is for a task of sequences; give --task, too (prunella train --help lists",
+        ),
         (["--task", "maze10", "--data-dir", "nowhere"], "nowhere: no such folder"),
+        (["--task", "maze10", "--learning-rate", "inf"], "should be a finite number"),
+        (["--epochs", "3"], "give --network and --data for a classifier, or --task for"),
     ],
 )
 def test_mistakes(prunella, workplace, arguments, message):

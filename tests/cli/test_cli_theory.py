@@ -35,7 +35,7 @@ def test_numbers_of_one_s_own(prunella, tmp_path):
     spectrum = theory.family("spiked", 120)
     rows = zip(spectrum.eigenvalues, spectrum.coefficients, strict=True)
     text = "eigenvalue,coefficient\n" + "".join(f"{float(a)!r},{float(b)!r}\n" for a, b in rows)
-    (tmp_path / "mine.csv").write_text(text)
+    (tmp_path / "mine.csv").write_text(text, encoding="utf-8-sig")  # as spreadsheets write it
     out = tmp_path / "out"
     said = prunella("theory", "predict", "--spectrum", str(tmp_path / "mine.csv"), "--n", "40",
                     "--s", "6", "--noise", "0.5", "--out", str(out), "--quiet")  # fmt: skip
@@ -55,7 +55,7 @@ def test_numbers_of_one_s_own(prunella, tmp_path):
     ("arguments", "words"),
     [
         (["predict"], "--family and --spectrum: neither was given"),
-        (["predict", "--family", "power", "--spectrum", "x.csv"], "both was given"),
+        (["predict", "--family", "power", "--spectrum", "x.csv"], "both were given"),
         (["predict", "--family", "flat"], "family 'flat' is not known"),
         (["predict", "--family", "power", "--s", "0"], "s is 0; expected"),
         (["predict", "--family", "power", "--n", "-3"], "n is -3; expected"),
@@ -64,7 +64,13 @@ def test_numbers_of_one_s_own(prunella, tmp_path):
         (["predict", "--spectrum", "none.csv"], "--spectrum none.csv: no such file"),
         (["predict", "--spectrum", "bad.csv"], "bad.csv, line 2: '1,two'; expected two numbers"),
         (["predict", "--spectrum", "empty.csv"], "empty.csv: holds no numbers"),
-        (["predict", "--spectrum", "minus.csv"], r"eigenvalues[0] is -1"),
+        (["predict", "--spectrum", "minus.csv"], "minus.csv, line 1: '-1,1'; expected a variance"),
+        (["predict", "--family", "power", "--noise", "1e200"], "a number from 0 to 1e+100"),
+        (["predict", "--family", "power", "--features", "1"], "there is 1 feature; expected 2"),
+        (["predict", "--spectrum", "huge.csv"], "are too large to be computed with"),
+        (["predict", "--spectrum", "bad.csv", "--features", "5"], "--features 5 is for a named"),
+        (["figures", "--n", "5"], "--n 5 is for predict; give that, or leave it out"),
+        (["predict", "--family", "power", "--out", "bad.csv"], "--out bad.csv"),
         (["paint"], "paint"),
     ],
 )
@@ -73,6 +79,7 @@ def test_mistakes_are_one_paragraph(prunella, arguments, words, tmp_path, monkey
     Path("bad.csv").write_text("1,1\n1,two\n")
     Path("empty.csv").write_text("eigenvalue,coefficient\n")
     Path("minus.csv").write_text("-1,1\n1,1\n")
+    Path("huge.csv").write_text("1,1e90\n1,1\n")
     said = prunella("theory", *arguments)
     assert said.code == 2
     assert said.out == ""

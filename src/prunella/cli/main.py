@@ -18,7 +18,7 @@ from rich.console import Console
 from prunella.cli.helping import Group
 from prunella.cli.interrupts import Interrupted, Interrupts, listen
 from prunella.cli.invocation import program
-from prunella.core.errors import ConfigWarning, PrunellaError
+from prunella.core.errors import ConfigWarning, InputError, PrunellaError
 from prunella.core.version import __version__
 
 app = typer.Typer(
@@ -81,6 +81,11 @@ def main(arguments: list[str]) -> int:
         errors.print("[bold red]Error:[/] ", end="")
         errors.print(_paragraph(str(error)), highlight=False, markup=False, soft_wrap=True)
         return error.exit_code
+    except MemoryError as error:
+        errors.print("[bold red]Error:[/] ", end="")
+        said = _paragraph(f"out of memory; ask for smaller sizes. {error}")
+        errors.print(said, highlight=False, markup=False, soft_wrap=True)
+        return InputError.exit_code
     except Exception as error:
         # Usage errors come from typer's own copy of click, whose classes have no public name;
         # they know how to show themselves. Anything else is our fault and keeps its traceback.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -9,6 +10,7 @@ import typer
 from pydantic import BaseModel
 
 from prunella.cli.config import PruneConfig
+from prunella.core.errors import InputError
 
 NETWORK = "Network"
 DATA = "Data"
@@ -135,3 +137,16 @@ Resume = Annotated[
     bool, flag(RUN, "--resume", "Go on with the interrupted run in --out, if there is one.")
 ]
 Quiet = Annotated[bool, flag(RUN, "--quiet", "Print nothing but the paths of the written files.")]
+
+
+def refuse(given: Mapping[str, object], why: str) -> None:
+    """Raise InputError where an option is given that has no place here.
+
+    Args:
+        given: Values by the options' names (or fields of the configuration); None is not given.
+        why: What they are for, as the rest of a sentence.
+    """
+    for name, value in given.items():
+        if value is not None:
+            spelled = name.rpartition(".")[2].replace("_", "-")
+            raise InputError(f"--{spelled} {value} {why}, or leave it out.")

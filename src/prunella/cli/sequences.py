@@ -53,11 +53,10 @@ def train_task(settings: TaskConfig, out: Path | None, *, resume: bool, quiet: b
     if settings.task not in TASKS:
         raise InputError(f"--task {settings.task}: expected one of {', '.join(TASKS)}.")
     run = TrainingRun(settings, out, resume=resume, quiet=quiet, files=_FILES)
-    if run.finished:
-        run.speaker.say("This run is finished.")
-        run.speaker.files(run.written)
+    if run.say_finished():
         return
     with run.working():
+        run.speaker.stage("reading or making the samples")
         data = read_task(
             settings.task, seed=settings.seed, sequences=settings.sequences, steps=settings.steps,
             data_dir=settings.data_dir,
@@ -101,7 +100,7 @@ def _lead(test: Mapping[str, float], constant: Mapping[str, float], data: TaskDa
             f"{100 * test['accuracy']:.2f} % of {len(data.test):,} test sequences are recognised; "
             f"the commonest class alone would give {100 * constant['accuracy']:.2f} %."
         )
-    if data.maze is not None and "loss_last" in test:
+    if data.maze is not None:
         return (
             f"After the last step the mean squared error of a coordinate is "
             f"{test['loss_last']:.2f} square cells on {len(data.test):,} test walks; always saying "

@@ -7,11 +7,11 @@ import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Protocol, final
+from typing import Any, final
 
-from pydantic import BaseModel
 from torch import nn
 
+from prunella.cli.config import TaskConfig, TrainConfig
 from prunella.cli.rundir import (
     CONFIG,
     check_same_config,
@@ -24,25 +24,11 @@ from prunella.cli.say import Speaker
 from prunella.files import save_weights, write_atomically
 from prunella.files.stages import StageFiles
 from prunella.pipeline.reporting import environment
-from prunella.retrain import Checkpoint, EpochRecord, Objective, Recipe, Validation, fit
+from prunella.retrain import Checkpoint, EpochRecord, Objective, Validation, fit
 from prunella.terminal import progress_for_people
 
 WEIGHTS = "weights.safetensors"
 METRICS = "metrics.json"
-
-
-class Trainable(Protocol):
-    """What the configurations of trainings share."""
-
-    @property
-    def recipe(self) -> Recipe:
-        """How to train."""
-        ...
-
-    @property
-    def seed(self) -> int:
-        """Of everything random."""
-        ...
 
 
 @final
@@ -51,7 +37,7 @@ class TrainingRun:
 
     def __init__(
         self,
-        settings: Any,
+        settings: TrainConfig | TaskConfig,
         out: Path | None,
         *,
         resume: bool,
@@ -61,7 +47,7 @@ class TrainingRun:
         """Choose the directory; nothing is made yet.
 
         Args:
-            settings: The resolved configuration, a `Trainable`.
+            settings: The resolved configuration.
             out: Where to, if the user has said so.
             resume: Whether the user wants to go on.
             quiet: Print nothing but paths.
@@ -71,8 +57,7 @@ class TrainingRun:
         Raises:
             InputError: the directory holds another run.
         """
-        self.settings: Trainable = settings
-        self.config: BaseModel = settings
+        self.settings = settings
         self.directory = choose_directory(out, command="train", resume=resume)
         check_same_config(self.directory, settings)
         self.speaker = Speaker(quiet=quiet)
@@ -81,10 +66,13 @@ class TrainingRun:
         names = {**files, CONFIG: "the resolved configuration"}
         self.written = {self.directory / name: what for name, what in names.items()}
 
-    @property
-    def finished(self) -> bool:
-        """Whether there is nothing left to do."""
-        return all(path.exists() for path in self.written) and not stages_left(self.directory)
+    def say_finished(self) -> bool:
+        """Whether there is nothing left to do; if so, say it and where the files are."""
+        if stages_left(self.directory) or not all(path.exists() for path in self.written):
+            return False
+        self.speaker.say("This run is finished.")
+        self.speaker.files(self.written)
+        return True
 
     @contextmanager
     def working(self) -> Iterator[None]:
@@ -102,7 +90,7 @@ class TrainingRun:
         validation: Validation | None = None,
     ) -> tuple[EpochRecord, ...]:
         """Write the configuration, and train from where an earlier run stopped."""
-        write_config(self.directory, self.config)
+        write_config(self.directory, self.settings)
         self.speaker.stage("training")
         recipe = self.settings.recipe
 

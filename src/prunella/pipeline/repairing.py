@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterable
 from typing import get_args
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from prunella.core.batches import read_batch
 from prunella.core.errors import DataError, InputError
@@ -17,7 +17,7 @@ from prunella.core.modes import evaluating
 from prunella.core.outputs import logits_of
 from prunella.core.progress import Progress, silent
 from prunella.plans import Plan
-from prunella.repair import Kind, cut_consumers, needs_of, reconstruct
+from prunella.repair import Kind, Needs, cut_consumers, needs_of, reconstruct
 from prunella.retrain import reestimate_batchnorm
 
 # Four fifths of the samples are for the equations, one fifth to judge the repair. The more are for
@@ -78,8 +78,7 @@ def _better(
 ) -> nn.Module:
     plain, solved = copy.deepcopy(small), copy.deepcopy(small)
     reestimate_batchnorm(plain, samples, progress=progress)
-    inputs = _first_inputs(model, small, cut_consumers(plan.graph, plan.kept), samples)
-    one = inputs.samples(slice(1)).to(next(model.parameters()).device)
+    inputs, needs = _first_inputs(model, small, cut_consumers(plan.graph, plan.kept), samples)
     count = len(inputs.tensors[0])
     fifth = count // 5
     if fifth == 0:
@@ -94,48 +93,60 @@ def _better(
         judging=fifth,
         kind=kind,
         generator=generator,
-        at_once=needs_of(model, one, ()).backwards_within(_MEMORY),
+        at_once=needs.backwards_within(_MEMORY),
     )
     both = copy.deepcopy(solved)
     reestimate_batchnorm(both, samples, progress=progress)
     judge = inputs.samples(slice(count - fifth, None))
     # Of equals the first: a network without batch norm has each of them twice.
     candidates = (both, solved, plain, copy.deepcopy(small))
-    return min(candidates, key=lambda candidate: _output_error(model, candidate, judge))
+    expected = _outputs(model, judge)
+    if not bool(torch.isfinite(expected).all()):
+        raise DataError(
+            "the original's outputs are not finite on the samples that the repair is judged on; "
+            "look for NaN or infinite numbers in these samples or in its weights."
+        )
+    return min(candidates, key=lambda candidate: _error(_outputs(candidate, judge), expected))
 
 
 def _first_inputs(
     model: nn.Module, small: nn.Module, consumers: Collection[str], samples: Iterable[object]
-) -> Inputs:
+) -> tuple[Inputs, Needs]:
     """Of the first samples, as many as are of use and fit into memory; the largest part that makes
     one batch.
 
-    That is all of them, unless batches are padded to lengths of their own.
+    That is all of them, unless batches are padded to lengths of their own. And what one of them
+    needs in the original.
     """
     parts: dict[str, list[Inputs]] = defaultdict(list)
     found: Counter[str] = Counter()
-    count = 0
+    count, needs = 0, None
     device = next(model.parameters()).device
     for batch in samples:
         read = read_batch(batch)
         if not count and len(read):
             one = read.inputs.samples(slice(1)).to(device)
             useful = min(max(_LEAST, needs_of(small, one, consumers).samples), _MOST)
-            count = min(useful, needs_of(model, one, ()).within(_MEMORY))
+            needs = needs_of(model, one, ())
+            count = min(useful, needs.within(_MEMORY))
         parts[read.inputs.form].append(read.inputs)
         found[read.inputs.form] += len(read)
         if found.total() >= count:
             break
-    if not count:
+    if needs is None:
         raise DataError("there are no samples to repair with: the loader is empty.")
     ((form, _),) = found.most_common(1)
-    return Inputs.together(parts[form]).samples(slice(count))
+    return Inputs.together(parts[form]).samples(slice(count)), needs
 
 
-def _output_error(model: nn.Module, candidate: nn.Module, inputs: Inputs) -> float:
-    """Squared distance of the logits, relative to the original's; infinite if not finite."""
+def _outputs(model: nn.Module, inputs: Inputs) -> Tensor:
+    """The logits, float64."""
     moved = inputs.to(next(model.parameters()).device)
-    with evaluating(model), evaluating(candidate):
-        expected, found = logits_of(moved.call(model)), logits_of(moved.call(candidate))
-    error = float((found - expected).square().sum() / expected.square().sum())
+    with evaluating(model):
+        return logits_of(moved.call(model)).double()
+
+
+def _error(found: Tensor, expected: Tensor) -> float:
+    """Squared distance; infinite if not finite."""
+    error = float((found - expected).square().sum())
     return error if error == error else float("inf")

@@ -12,11 +12,17 @@ from torch.nn.utils.rnn import PackedSequence
 
 from prunella.core.errors import InputError
 from prunella.recurrent.belief import Belief, Trajectory
-from prunella.recurrent.checks import check_belief, check_choices, check_shares, check_sizes
+from prunella.recurrent.checks import (
+    check_belief,
+    check_choices,
+    check_shares,
+    check_sizes,
+    require_generator,
+)
 from prunella.recurrent.draws import Draws, fixed_generator, initial_belief
 from prunella.recurrent.filtering import Step, When, observe, trajectory_of
 from prunella.recurrent.kernels import Activation, NormKind, Setting, norm_of
-from prunella.recurrent.layers import Factory, feature_map, features, linear
+from prunella.recurrent.layers import Factory, feature_map, features, linear, weighted
 from prunella.recurrent.resampling import Scheme, clamp_scores
 from prunella.recurrent.sequences import Steps, steps_of
 
@@ -114,12 +120,9 @@ class ParticleFilterRNN(nn.Module, abc.ABC):
             num_particles=num_particles,
             control_size=control_size,
             observation_size=observation_size,
-            detach_every=detach_every,
         )
-        check_choices(
-            resampling=resampling, scheme=scheme, norm=norm, activation=activation, initial=initial
-        )
-        check_shares(alpha=alpha, ess_threshold=ess_threshold)
+        check_choices(norm=norm, activation=activation, initial=initial)
+        self._check_settings()
         factory: Factory = {"device": device, "dtype": dtype}
         self.control = feature_map(input_size, control_size, factory)
         self.observation = feature_map(input_size, observation_size, factory)
@@ -203,16 +206,16 @@ class ParticleFilterRNN(nn.Module, abc.ABC):
             final belief, whose rows are those of x.
 
         Raises:
-            InputError: sizes do not fit together, or lengths are out of range.
+            InputError: sizes do not fit together, lengths are out of range, a setting was changed
+                to what it cannot be, or the run is deterministic and goes on from a belief without
+                a generator: it would make the same draws again.
         """
         steps, states, final = self._run(x, belief, lengths, generator)
         dtype = self.score.weight.dtype
         means = [state.belief.mean() for state in states]
         if steps.packed is not None:
-            packed = steps.packed._replace(data=torch.cat(means).to(dtype))
-            return packed, final
-        like = final.particles[:, 0]
-        out = steps.stacked(means, 0.0, like).to(dtype)
+            return steps.packed._replace(data=torch.cat(means).to(dtype)), final
+        out = steps.stacked(means, 0.0, final.particles[:, 0]).to(dtype)
         return (out if self.batch_first else out.transpose(0, 1)), final
 
     def unroll(
@@ -244,30 +247,35 @@ class ParticleFilterRNN(nn.Module, abc.ABC):
         With one generator throughout, steps one by one draw what `forward` draws.
 
         Raises:
-            InputError: sizes do not fit together; or the run is deterministic and no generator is
-                given: every step would make the same draws.
+            InputError: as in `forward`; a deterministic run always needs a generator here.
         """
         if x.ndim != 2:
             raise InputError(
                 f"step: x has shape {tuple(x.shape)}; expected one step of each sequence, (B, D)."
             )
-        if generator is None and self._is_deterministic:
-            raise InputError(
-                "step: the network is deterministic and no generator is given; every step would "
-                "make the same draws. Pass generator=prunella.recurrent.fixed_generator(), the "
-                "same object at every step."
-            )
+        self._check_settings()
+        require_generator("step", generator, needed=self._is_deterministic)
         steps = steps_of(x.unsqueeze(0), None, input_size=self.input_size, batch_first=False)
+        belief = self._checked(belief, steps.batch)
+        gates, scores = self._of_inputs(steps.inputs)
+        return self._advance(belief, gates[0], scores[0], steps, self._draws(generator)).belief
+
+    def _check_settings(self) -> None:
+        """What may be changed after the module was made."""
+        check_sizes(num_particles=self.num_particles, detach_every=self.detach_every)
+        check_choices(resampling=self.resampling, scheme=self.scheme)
+        check_shares(alpha=self.alpha, ess_threshold=self.ess_threshold)
+
+    def _checked(self, belief: Belief, batch: int) -> Belief:
+        """The belief that a run begins with, in the type of the states."""
         check_belief(
             belief,
-            batch=steps.batch,
+            batch=batch,
             hidden_size=self.hidden_size,
             slots=self.num_particles if self.norm_kind == "slot" else None,
             memory=self._has_memory,
         )
-        belief = belief.to(self._state_dtype)
-        gates, scores = self._of_inputs(steps.inputs)
-        return self._advance(belief, gates[0], scores[0], steps, self._draws(generator)).belief
+        return belief.to(self._state_dtype)
 
     @property
     def _is_deterministic(self) -> bool:
@@ -299,18 +307,14 @@ class ParticleFilterRNN(nn.Module, abc.ABC):
         generator: torch.Generator | None,
     ) -> tuple[Steps, list[Step], Belief]:
         """Every step's result for the sequences that run then, and the final belief."""
+        self._check_settings()
+        if belief is not None:
+            require_generator("a given belief", generator, needed=self._is_deterministic)
         steps = steps_of(x, lengths, input_size=self.input_size, batch_first=self.batch_first)
         draws = self._draws(generator)
         if belief is None:
             belief = self._initial(steps.batch, draws)
-        check_belief(
-            belief,
-            batch=steps.batch,
-            hidden_size=self.hidden_size,
-            slots=self.num_particles if self.norm_kind == "slot" else None,
-            memory=self._has_memory,
-        )
-        belief = belief.to(self._state_dtype).each(steps.arranged)
+        belief = self._checked(belief, steps.batch).each(steps.arranged)
         ended: list[Belief] = []
         states: list[Step] = []
         gates, scores = self._of_inputs(steps.inputs)
@@ -324,8 +328,7 @@ class ParticleFilterRNN(nn.Module, abc.ABC):
             state = self._advance(belief, gates[time], scores[time], steps, draws)
             states.append(state)
             belief = state.belief
-        final = Belief.joined([belief, *reversed(ended)])
-        return steps, states, final.each(steps.restored)
+        return steps, states, Belief.joined([belief, *reversed(ended)]).each(steps.restored)
 
     def _of_inputs(
         self,
@@ -338,8 +341,7 @@ class ParticleFilterRNN(nn.Module, abc.ABC):
         if bias is not None:
             gates = gates + bias.to(dtype)
         seen = features(self.observation, inputs).to(dtype)
-        weight = self.score.weight[0, self.hidden_size :].to(dtype)
-        scores = torch.mv(seen.flatten(0, 1), weight).view(inputs.shape[:2])
+        scores = weighted(seen, self.score.weight[0, self.hidden_size :])
         assert self.score.bias is not None
         return gates.unbind(0), (scores + self.score.bias.to(dtype)).unbind(0)
 
@@ -378,9 +380,7 @@ class ParticleFilterRNN(nn.Module, abc.ABC):
         particles: Tensor,  # (B, K, H)
         of_input: Tensor,  # (B,)
     ) -> Tensor:  # (B, K)
-        weight = self.score.weight[0, : self.hidden_size].to(particles.dtype)
-        with torch.autocast(particles.device.type, enabled=False):
-            scores = torch.mv(particles.flatten(0, 1), weight).view(particles.shape[:2])
+        scores = weighted(particles, self.score.weight[0, : self.hidden_size])
         scores = scores + of_input.unsqueeze(1)
         return clamp_scores(scores) if self.score_clamp else scores
 

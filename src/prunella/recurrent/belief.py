@@ -134,8 +134,9 @@ def weighted_mean(
     particles: Tensor,  # (*, K, H)
     log_weights: Tensor,  # (*, K)
 ) -> Tensor:  # (*, H)
-    """Sum over K of exp(log_weights) * particles."""
-    return (log_weights.exp().unsqueeze(-2) @ particles).squeeze(-2)
+    """Sum over K of exp(log_weights) * particles, in their type under autocast too."""
+    with torch.autocast(particles.device.type, enabled=False):
+        return (log_weights.exp().unsqueeze(-2) @ particles).squeeze(-2)
 
 
 def effective_sample_size(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import torch
+
 from prunella.core.errors import InputError
 from prunella.recurrent.belief import Belief
 
@@ -34,6 +36,16 @@ def check_shares(**shares: float) -> None:
     for name, share in shares.items():
         if isinstance(share, bool) or not isinstance(share, (int, float)) or not 0 <= share <= 1:
             raise InputError(f"{name} is {share!r}; expected a number from 0 to 1.")
+
+
+def require_generator(what: str, generator: torch.Generator | None, *, needed: bool) -> None:
+    """Raise InputError where a deterministic network would make the same draws once more."""
+    if needed and generator is None:
+        raise InputError(
+            f"{what}: the network is deterministic and no generator is given; the draws of before "
+            "would be made again. Pass generator=prunella.recurrent.fixed_generator(), the same "
+            "object every time."
+        )
 
 
 def check_belief(

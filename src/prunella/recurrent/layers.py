@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -26,3 +27,13 @@ def features(
 ) -> Tensor:  # (*, F)
     """LeakyReLU of the layer, or the inputs where there is none."""
     return inputs if isinstance(layer, nn.Identity) else F.leaky_relu(layer(inputs), SLOPE)
+
+
+def weighted(
+    numbers: Tensor,  # (A, B, F)
+    weights: Tensor,  # (F,)
+) -> Tensor:  # (A, B)
+    """Weighted sums, in the type of the numbers under autocast too: scores are not rounded."""
+    with torch.autocast(numbers.device.type, enabled=False):
+        sums = torch.mv(numbers.flatten(0, 1), weights.to(numbers.dtype))
+    return sums.view(numbers.shape[:2])

@@ -114,6 +114,8 @@ def classification_loss(
     _check_shapes(mean_logits, particle_logits, (*labels.shape, classes), log_weights)
     shares = _shares(labels.shape, mask, time_weights, labels.device)
     known = shares > 0
+    if labels.is_floating_point():
+        raise InputError(f"labels have type {labels.dtype}; expected classes, whole numbers.")
     seen = labels.where(known, 0).long()
     if bool(((seen < 0) | (seen >= classes)).any()):
         raise InputError(

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from prunella.core.errors import InputError
+from prunella.recurrent.belief import weighted_mean
 
 _HALVINGS = 60  # of the bracket; beyond the digits of float64
 
@@ -44,7 +45,7 @@ class PredictiveMixture:
 
     def mean(self) -> Tensor:  # (*, O)
         """Weighted mean of the particles' predictions."""
-        return (self.log_weights.exp().unsqueeze(-1) * self.predictions).sum(-2)
+        return weighted_mean(self.predictions, self.log_weights)
 
     def variance(self) -> Tensor:  # (*, O)
         """Variance of each coordinate: sigma^2 within the particles, and that between them."""

@@ -83,7 +83,9 @@ def draw_ancestors(
     """
     ends = log_proposal.detach().exp().cumsum(-1)
     ends = ends / ends[..., -1:]  # the last is 1 exactly, so that no point is lost
-    return torch.searchsorted(ends, points.to(ends.dtype).contiguous(), right=True)
+    found = torch.searchsorted(ends, points.to(ends.dtype).contiguous(), right=True)
+    # NaN lies in no interval; it must reach the loss, where it is noticed.
+    return found.clamp(max=ends.shape[-1] - 1)
 
 
 def soft_log_weights(

@@ -57,8 +57,8 @@ class Steps:
         """One tensor of the steps' results, filled up where sequences have ended."""
         if not pieces:
             return like.new_zeros((self.batch, 0, *like.shape[1:]))
-        if self.order is None:
-            return torch.stack(tuple(pieces), 1)
+        if len(pieces[-1]) == self.batch:
+            return self.restored(torch.stack(tuple(pieces), 1))
         full = []
         for piece in pieces:
             ended = piece.new_full((self.batch - len(piece), *piece.shape[1:]), fill)

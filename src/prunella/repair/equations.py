@@ -178,7 +178,7 @@ class Equations:
         return self._solved(ridge, *self._missing(solution))
 
     def mean(self) -> Solution | None:
-        """The weights as they are, with the bias that makes the means agree; None without bias."""
+        """The weights as they are, with the bias that makes the means agree; None without one."""
         return self._with_bias(self.before.weight, self.mean_wanted) if self.has_bias else None
 
     def _solved(self, ridge: float, missing: Tensor, mean_wanted: Tensor) -> Solution | None:
@@ -203,6 +203,9 @@ class Equations:
         factor, failed = torch.linalg.cholesky_ex(matrix)
         return None if int(failed) else factor
 
-    def _with_bias(self, weight: Tensor, mean_wanted: Tensor) -> Solution:
+    def _with_bias(self, weight: Tensor, mean_wanted: Tensor) -> Solution | None:
+        """None where rows or targets were not finite."""
         bias = mean_wanted - self.mean_read @ weight if self.has_bias else None
-        return Solution(weight=weight, bias=bias)
+        found = (weight,) if bias is None else (weight, bias)
+        finite = all(bool(torch.isfinite(tensor).all()) for tensor in found)
+        return Solution(weight=weight, bias=bias) if finite else None

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from prunella.core.inputs import Inputs
-from prunella.core.modes import attention_in_parts, evaluating
+from prunella.core.modes import attention_in_parts, evaluating, full_precision
 from prunella.ops import (
     CallWatcher,
     Places,
@@ -60,8 +60,10 @@ def idle_sums(
 ) -> dict[str, Tensor]:  # (rows, outputs) bool
     """Which sums the outputs do not depend on, by consumer.
 
-    A consumer that no derivative reaches is left out, for it may work through values that have
-    none.
+    Left out are consumers that no derivative reaches, for they may work through values that have
+    none; those whose rows are not one for each sample (and its positions), unless one pass takes
+    all samples, as nothing says whose rows are whose; and all of a network that cannot be
+    differentiated, or that computes in float16, where small derivatives are rounded to zero.
 
     Args:
         model: Untouched.
@@ -72,8 +74,16 @@ def idle_sums(
     """
     total = len(inputs.tensors[0])
     weights = [tensor for tensor in model.parameters() if tensor.dtype.is_floating_point]
+    if any(tensor.dtype == torch.float16 for tensor in weights):
+        return {}
     watcher = _Derivatives(model, consumers, total)
-    with evaluating(model), attention_in_parts(), torch.enable_grad(), requiring_gradients(weights):
+    with (
+        evaluating(model),
+        full_precision(inputs.tensors[0].device),
+        attention_in_parts(),
+        torch.enable_grad(),
+        requiring_gradients(weights),
+    ):
         for start in range(0, total, at_once):
             samples = slice(start, min(start + at_once, total))
             outputs = judged_outputs(inputs.samples(samples).call(model))
@@ -81,8 +91,13 @@ def idle_sums(
                 return {}
             signed = signed_sum(outputs, generator)
             watcher.samples = samples
-            with watcher:
-                torch.autograd.grad(signed, weights, allow_unused=True)
+            try:
+                with watcher:
+                    torch.autograd.grad(signed, weights, allow_unused=True)
+            except torch.OutOfMemoryError:
+                raise
+            except RuntimeError:  # autograd's for values that were overwritten in place, say
+                return {}
     return watcher.found()
 
 
@@ -106,8 +121,9 @@ class _Derivatives(CallWatcher):
 
     def _note(self, name: str, derivative: Tensor) -> None:
         consumer = self.consumers[name]
-        each = consumer.first // self.total  # rows of one sample, where a call has flattened them
-        start, stop = self.samples.start * each, self.samples.stop * each
+        start, stop = self.samples.start, self.samples.stop
+        if stop - start == self.total:
+            start, stop = 0, consumer.first
         if len(derivative) != stop - start:
             return
         first, *rest = consumer.places

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
 from prunella.core.inputs import Inputs
-from prunella.core.modes import evaluating
-from prunella.ops import CallWatcher, StoredTensors, contraction_of, input_view
+from prunella.core.modes import evaluating, full_precision
+from prunella.ops import CallWatcher, StoredTensors, contraction_of, has_plain_rows, input_view
 
 # Beside what a call reads and gives, branches wait to be joined and freed memory is not reused.
 _ALIVE = 3
@@ -53,10 +53,11 @@ def needs_of(
     Args:
         model: Untouched.
         sample: One sample, as a batch.
-        consumers: Names of the weights that are solved again.
+        consumers: Names of the weights that are solved again; those that are grouped or transposed
+            keep their values and count for nothing.
     """
     watcher = _Sizes(model, consumers)
-    with evaluating(model), watcher:
+    with evaluating(model), full_precision(sample.tensors[0].device), watcher:
         sample.call(model)
     return Needs(bytes=watcher.bytes, bytes_kept=watcher.kept, samples=watcher.samples)
 
@@ -74,7 +75,8 @@ class _Sizes(CallWatcher):
 
     def answer(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         call = contraction_of(func, args, self.stored)
-        if call is not None and call.name in self.consumers:
+        wanted = call is not None and call.name in self.consumers
+        if call is not None and wanted and has_plain_rows(call, self.stored):
             shape = input_view(call).shape
             rows, inputs = (
                 math.prod(shape[: 1 + call.spatial]),

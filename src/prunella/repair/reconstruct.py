@@ -3,7 +3,8 @@
 Each consumer's weights are solved again so that its sums come as near as possible to those of the
 original, on the same samples and positions; see `equations`. Each is fed by the network as
 repaired so far, so that later layers make up for what earlier ones could not. Both networks
-therefore run once, with all samples together.
+therefore run once, with all samples together. The original runs once more, in parts and backwards,
+to find the sums that nothing depends on; see `idle`.
 
 Source: He, Zhang, Sun, "Channel pruning for accelerating very deep neural networks", ICCV 2017,
 section 3.1 (reconstruction after selection), with a ridge towards the unrepaired weights. Where
@@ -21,8 +22,9 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from prunella.core.errors import InputError
 from prunella.core.inputs import Inputs
-from prunella.core.modes import attention_in_parts, evaluating
+from prunella.core.modes import attention_in_parts, evaluating, full_precision
 from prunella.core.positions import complement, removed_positions
 from prunella.core.types import ChannelGraph
 from prunella.ops import (
@@ -64,8 +66,10 @@ def reconstruct(
 ) -> tuple[str, ...]:
     """Solve the consumers of pruned channels in `small` again, in place.
 
-    Both networks run once on all inputs together, so their number bounds the memory: that of one
-    layer's activations, and of at most 40,960 rows of targets for each consumer.
+    Both networks run on all inputs together, so their number bounds the memory: that of one
+    layer's activations, and of at most 40,960 rows of targets for each consumer. What the consumer
+    that is being solved reads in these rows comes on top, up to 2^26 numbers; all of it, twice,
+    where it has more inputs than there are rows.
 
     Args:
         original: Untouched.
@@ -84,20 +88,28 @@ def reconstruct(
 
     Returns:
         Names of the weights whose consumers changed; those that are used twice, grouped or
-        transposed keep their values.
+        transposed keep their values, and so do those with a bias that is computed.
+
+    Raises:
+        InputError: more samples are to judge than there are, or all.
     """
     removed = removed_positions(graph, kept)
     wanted = cut_consumers(graph, kept)
     device = next(original.parameters()).device
     given = Inputs.of(inputs).to(device)
-    targets = _Targets(original, wanted, removed, judging / len(given.tensors[0]), generator)
-    with evaluating(original), attention_in_parts(), targets:
+    samples = len(given.tensors[0])
+    if not 0 <= judging < samples:
+        raise InputError(
+            f"{judging} of {samples} samples are to judge the repair; expected fewer than all."
+        )
+    targets = _Targets(original, wanted, removed, judging / samples, generator)
+    with evaluating(original), full_precision(device), attention_in_parts(), targets:
         given.call(original)
     once = {name: found for name, found in targets.found.items() if found is not None}
-    if kind == "lstsq":
+    if kind == "lstsq" and judging:  # without judges nothing says when to stop improving
         once = _with_slack(original, once, given, generator, at_once)
     solver = _Solver(small, once, ridges if kind == "lstsq" else ())
-    with evaluating(small), attention_in_parts(), solver:
+    with evaluating(small), full_precision(device), attention_in_parts(), solver:
         given.call(small)
     return tuple(solver.solved)
 
@@ -219,13 +231,14 @@ class _Targets(CallWatcher):
         call = contraction_of(func, args, self.stored)
         if call is not None and call.name in self.wanted:
             again = call.name in self.found
-            plain = has_plain_rows(call, self.stored)
-            self.found[call.name] = self._both(call, out) if plain and not again else None
+            solvable = _is_solvable(call, self.stored, kwargs)
+            self.found[call.name] = self._both(call, out) if solvable and not again else None
         return out
 
     def _both(self, call: Contraction, out: Tensor) -> _Target:
         view = output_view(call, out)
-        # Rows of one sample follow one another, also where a call has flattened them.
+        # Where a call has flattened samples and steps, the last rows need not be the last samples:
+        # then other steps of the same samples judge.
         first, *rest = view.shape[:-1]
         held_out = round(first * self.judging)
         solving = random_places((first - held_out, *rest), _ROWS, self.generator)
@@ -239,6 +252,13 @@ class _Targets(CallWatcher):
             in_axis=call.in_axis,
             first=first,
         )
+
+
+def _is_solvable(call: Contraction, stored: StoredTensors, kwargs: Mapping[str, Any]) -> bool:
+    """Whether a call gives its rows times a whole weight, and a bias that can be changed."""
+    bias = call.bias is None or (call.bias.ndim == 1 and stored.holds(call.bias))
+    factors = all(kwargs.get(name, 1) == 1 for name in ("alpha", "beta"))  # of addmm
+    return has_plain_rows(call, stored) and bias and factors
 
 
 def _rows(view: Tensor, places: Places, stays: Tensor | None) -> _Rows:
@@ -269,7 +289,7 @@ class _Solver(CallWatcher):
     def _solve(self, call: Contraction, target: _Target) -> None:
         weight = self.stored.tensors[call.name]
         by_output = weight.detach().movedim(call.out_axis, 0)
-        bias = call.bias if call.bias is not None and call.bias.ndim == 1 else None
+        bias = call.bias
         before = Solution(
             weight=by_output.flatten(1).double().t(),
             bias=None if bias is None else bias.detach().double(),
@@ -296,8 +316,8 @@ def _best(
 ) -> Solution:
     """Of no repair, the mean alone and each ridge, the best on held-out rows.
 
-    The first ridge that can be solved with, if there are no such rows. Where sums may stray, the
-    best is improved step by step while that helps.
+    Of equals the mildest; the first ridge that can be solved with, if there are no such rows.
+    Where sums may stray, the best is improved step by step while that helps.
     """
 
     def error(solution: Solution) -> float:
@@ -309,7 +329,8 @@ def _best(
         (None, equations.before),
     ]
     candidates = [(ridge, solution) for ridge, solution in made if solution is not None]
-    ridge, best = min(candidates, key=lambda pair: error(pair[1])) if judging else candidates[0]
+    mildest = reversed(candidates)
+    ridge, best = min(mildest, key=lambda pair: error(pair[1])) if judging else candidates[0]
     for _ in range(_STEPS if slack else 0):
         step = None if ridge is None else equations.improved(best, ridge)
         if step is None or not error(step) < _ENOUGH * error(best):

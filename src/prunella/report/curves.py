@@ -16,17 +16,14 @@ _HEIGHT = 340
 
 def colours(study: Study) -> dict[str, str]:
     """A colour for each name that a study shows; ink for dashed lines."""
-    shown = {curve.name: curve.dashed for panel in study.panels for curve in panel.curves[::-1]}
-    for panel in study.panels[::-1]:  # the first curve of a name says whether it is dashed
-        shown |= {curve.name: curve.dashed for curve in panel.curves[::-1]}
-    order = list(dict.fromkeys([*study.names, *_appearance(study)]))
+    shown: dict[str, bool] = {}
+    for panel in study.panels:
+        for curve in panel.curves:
+            shown.setdefault(curve.name, curve.dashed)
+    order = list(dict.fromkeys([*study.names, *shown]))
     places = [name for name in order if not shown.get(name, False)]
     painted = {name: PALETTE[i % len(PALETTE)] for i, name in enumerate(places)}
     return {name: painted.get(name, INK) for name in order if name in shown}
-
-
-def _appearance(study: Study) -> list[str]:
-    return [curve.name for panel in study.panels for curve in panel.curves]
 
 
 def panel_figures(study: Study) -> list[Figure]:

@@ -91,10 +91,10 @@ def fit(
     Raises:
         DataError: the loader is empty, has no length, lacks labels, or the loss is not finite.
         InputError: the outputs hold no logits, the recipe moves images where there are none, the
-            checkpoint is of another run, there are both teacher and objective, or the validation
-            names no figure of the objective.
+            checkpoint is of another run, there are both teacher and objective, one of them meets a
+            recipe that smooths labels, or the validation names no figure of the objective.
     """
-    if recipe.epochs == 0:
+    if recipe.epochs == 0 and resume is None:
         return ()
     batches = _length(loader, "training")
     if validation is not None:
@@ -103,6 +103,11 @@ def fit(
         raise InputError(
             "got a teacher and an objective; give one of them: the teacher's outputs are learnt "
             "through an objective of their own."
+        )
+    if recipe.label_smoothing and (objective is not None or teacher is not None):
+        raise InputError(
+            f"the recipe has label_smoothing {recipe.label_smoothing}, which only the cross "
+            "entropy with labels knows; set it to 0."
         )
     if resume is not None:
         _check_resumable(resume, recipe, validation)

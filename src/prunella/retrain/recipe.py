@@ -20,7 +20,9 @@ class Recipe(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     epochs: int = Field(10, ge=0, description="Passes over the training samples.")
-    learning_rate: float = Field(0.1, gt=0, description="Highest learning rate.")
+    learning_rate: float = Field(
+        0.1, gt=0, allow_inf_nan=False, description="Highest learning rate."
+    )
     momentum: float = Field(0.9, ge=0, lt=1, description="Nesterov momentum, of sgd only.")
     weight_decay: float = Field(5e-4, ge=0, description="L2 penalty on all parameters.")
     warmup: float = Field(0.2, gt=0, lt=1, description="Share of the steps with a rising rate.")

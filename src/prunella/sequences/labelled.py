@@ -10,6 +10,7 @@ import torch
 
 from prunella.core.errors import DataError
 from prunella.sequences.reading import Floats
+from prunella.sequences.scaling import standard
 from prunella.sequences.series import at_most
 from prunella.sequences.sets import SequenceSet
 from prunella.sequences.task import Asked, Split
@@ -76,7 +77,7 @@ def classified(
     steps = max(len(s) for p in parts.values() for s in p.sequences)
     steps = steps if asked.length is None else min(steps, asked.length)
     seen = np.concatenate([sequence[:steps] for sequence in train.sequences])
-    mean, deviation = _standard(seen)
+    mean, deviation = standard(seen)
     inputs = np.zeros((len(part.sequences), steps, len(features)))
     lengths = np.array([min(len(sequence), steps) for sequence in part.sequences])
     for row, sequence in zip(inputs, part.sequences, strict=True):
@@ -90,12 +91,3 @@ def classified(
         outputs=tuple(classes),
     )
     return at_most(made, asked)
-
-
-def _standard(steps: Floats) -> tuple[Floats, Floats]:  # (D,), (D,)
-    """Mean and deviation of what is known; what never is, or never changes, becomes 0."""
-    known = ~np.isnan(steps)
-    count = known.sum(axis=0).clip(1)
-    mean = np.where(known, steps, 0).sum(axis=0) / count
-    deviation = np.sqrt(np.where(known, np.square(steps - mean), 0).sum(axis=0) / count)
-    return mean, np.where(deviation > 0, deviation, np.inf)

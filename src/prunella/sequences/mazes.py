@@ -46,6 +46,7 @@ MAZES = tuple(
         kind="regression",
         source=source,
         make=partial(_made, size),
+        maze=partial(standard_maze, size),
     )
     for size, source in (
         (10, "generated; map of the public code of Ma et al., AAAI 2020"),

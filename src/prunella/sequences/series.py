@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from prunella.core.errors import DataError
 from prunella.sequences.reading import Floats
+from prunella.sequences.scaling import standard
 from prunella.sequences.sets import SequenceSet
 from prunella.sequences.task import Asked, Split
 
@@ -63,7 +64,7 @@ def windows(series: Series, asked: Asked, *, length: int) -> SequenceSet:
         length: Steps of a window.
 
     Raises:
-        DataError: a part is too short for one window.
+        DataError: a part is too short for one window, or the target never changes.
     """
     steps = length if asked.length is None else asked.length
     values = _filled(series.values)
@@ -72,8 +73,13 @@ def windows(series: Series, asked: Asked, *, length: int) -> SequenceSet:
     first = slice(begin, end)
     if not known[first].any():
         raise DataError(f"{series.name}: no row of its training part is complete.")
-    mean, deviation = _standard(values[first][known[first]])
-    (middle,), (spread,) = _standard(series.targets[first][known[first], None])
+    mean, deviation = standard(values[first][known[first]])
+    (middle,), (spread,) = standard(series.targets[first][known[first], None])
+    if not np.isfinite(spread):
+        raise DataError(
+            f"{series.name}: the target is {middle:g} in all rows of the training part; expected "
+            "one that changes, or there is nothing to learn."
+        )
     begin, end = _part(series, asked.split)
     stride = max(1, steps // _OVERLAP) if asked.split == "train" else steps
     starts = [
@@ -125,12 +131,6 @@ def _filled(values: Floats) -> Floats:
     filled = np.take_along_axis(values, last.clip(0), axis=0)
     filled[last < 0] = np.nan
     return filled
-
-
-def _standard(rows: Floats) -> tuple[Floats, Floats]:  # (D,), (D,)
-    deviation = rows.std(axis=0)
-    # A number that never changes in the training part is left at 0, whatever it does later on.
-    return rows.mean(axis=0), np.where(deviation > 0, deviation, np.inf)
 
 
 def _runs(known: NDArray[np.bool_]) -> list[tuple[int, int]]:

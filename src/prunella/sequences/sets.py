@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -101,10 +102,11 @@ class SequenceSet:
             )
         if not torch.isfinite(self.targets).all():
             raise DataError(f"{given} and not all finite; fill in or drop what is missing.")
-        if len(self.scale) != width or len(self.shift) != width or min(self.scale) <= 0:
+        positive = all(0 < scale < math.inf for scale in self.scale)
+        if len(self.scale) != width or len(self.shift) != width or not positive:
             raise DataError(
                 f"{given} with scale {self.scale} and shift {self.shift}; expected {width} numbers "
-                "each, the scale positive."
+                "each, the scale positive and finite."
             )
 
     def __len__(self) -> int:

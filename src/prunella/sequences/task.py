@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from prunella.sequences.maze import Maze
 from prunella.sequences.sets import SequenceSet
 
 Split = Literal["train", "validation", "test"]
@@ -42,6 +43,7 @@ class Task:
         kind: Whether numbers or classes are predicted.
         source: Where the data come from and under which licence.
         make: Makes the part that is asked for.
+        maze: Makes the map, where the task has one.
     """
 
     name: str
@@ -49,6 +51,7 @@ class Task:
     kind: Kind
     source: str
     make: Callable[[Asked], SequenceSet]
+    maze: Callable[[], Maze] | None = None
 
 
 def uci_files(names: str) -> str:

@@ -196,8 +196,13 @@ def core_of(architecture: Architecture, inputs: int) -> Recurrent:
     )
     # Of the input's part of the gates the last is the spread, whose softplus is the deviation.
     with torch.no_grad():
-        core.input_gates.bias[-hidden:] += math.log(math.expm1(architecture.noise))
+        core.input_gates.bias[-hidden:] += _inverse_softplus(architecture.noise)
     return core
+
+
+def _inverse_softplus(value: float) -> float:
+    # log(exp(value) - 1), which would overflow for large values.
+    return value + math.log(-math.expm1(-value))
 
 
 def _block(inputs: int, outputs: int, kernel: int, *, stride: int, dropout: float) -> nn.Module:

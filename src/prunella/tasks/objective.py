@@ -49,7 +49,8 @@ class Regression:
         """
         predictions, targets, mask = _read(model, batch)
         mean = predictions.mean
-        targets = targets.unsqueeze(1) if targets.ndim == 2 else targets
+        every_step = targets.ndim == 3
+        targets = targets if every_step else targets.unsqueeze(1)
         if targets.shape != mean.shape:
             raise DataError(
                 f"labels have shape {tuple(targets.shape)} but predictions {tuple(mean.shape)}; "
@@ -70,7 +71,7 @@ class Regression:
             time_weights=growth,
         )
         with torch.no_grad():
-            figures = self._figures(mean, targets, mask)
+            figures = self._figures(mean, targets, mask, every_step=every_step)
         return Assessment(loss=loss.total, figures=figures)
 
     def _figures(
@@ -78,11 +79,13 @@ class Regression:
         mean: Tensor,  # (B, T, J)
         targets: Tensor,  # (B, T, J)
         mask: Tensor | None,  # (B, T)
+        *,
+        every_step: bool,
     ) -> Figures:
         scale = mean.new_tensor(self.scale)[: self.judged]
         errors = (mean - targets)[..., : self.judged] * scale
         squares = errors.double().square().mean(-1)  # (B, T)
-        count, steps = squares.shape
+        count = len(squares)
         if mask is None:
             last = squares[:, -1]
             figures: Figures = {"mse": (float(squares.sum()), squares.numel())}
@@ -90,7 +93,7 @@ class Regression:
             places = mask.sum(1) - 1
             last = squares[torch.arange(count, device=places.device), places]
             figures = {"mse": (float(squares[mask].sum()), int(mask.sum()))}
-        if steps > 1:
+        if every_step:
             figures["loss_last"] = (float(last.sum()), count)
         return figures
 
@@ -113,9 +116,15 @@ class SequenceClassification:
 
         Raises:
             DataError: the labels are not one class for each sequence.
-            InputError: the network returns no predictions.
+            InputError: the network returns no predictions, or one for each step.
         """
         predictions, labels, _ = _read(model, batch)
+        steps = predictions.mean.shape[1]
+        if steps != 1:
+            raise InputError(
+                f"the network predicts at {steps} steps; expected one prediction for each "
+                "sequence, as from a SequenceNetwork with last=True."
+            )
         logits, particles = predictions.mean[:, -1], predictions.particles
         if labels.shape != logits.shape[:1] or labels.dtype.is_floating_point:
             raise DataError(

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from prunella.retrain import Objective, Recipe, Validation
-from prunella.sequences import Maze, SequenceSet, load, standard_maze
+from prunella.sequences import TASKS, Maze, SequenceSet, load
 from prunella.sequences.task import Split
 from prunella.tasks.networks import MazeEncoder, SequenceNetwork, core_of
 from prunella.tasks.objective import Regression, SequenceClassification
@@ -72,8 +72,8 @@ def read_task(
     Args:
         name: See `prunella.sequences.TASKS`.
         seed: Of what is drawn.
-        sequences: To learn from, at most; None = the task's own number. For validation there are a
-            fourth of them, and as many for the test, but never more than 1,000.
+        sequences: To learn from, at most; for validation there are a fourth of them then, for the
+            test as many, both at most 1,000. None = the task's own numbers.
         steps: Of a sequence; None = the task's own number.
         data_dir: Folder with the files of the task, where it needs any.
 
@@ -88,8 +88,8 @@ def read_task(
     few = None if sequences is None else min(_HELD_OUT, max(sequences // 4, 1))
     many = None if sequences is None else min(_HELD_OUT, sequences)
     train, validation, test = part("train", sequences), part("validation", few), part("test", many)
-    size = name.removeprefix("maze")
-    maze = standard_maze(int(size)) if name != size and size.isdigit() else None
+    made = TASKS[name].maze
+    maze = None if made is None else made()
     return TaskData(train=train, validation=validation, test=test, maze=maze)
 
 

@@ -7,6 +7,8 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
+from prunella.core.errors import InputError
+
 _MOST = 1 << 14
 
 
@@ -22,6 +24,9 @@ def hidden_size_for(parameters: int, build: Callable[[int], nn.Module]) -> int:
         parameters: The number.
         build: A network for a hidden size; its parameters must not fall with the size. It is
             called with memory for no numbers, so it must not look at its weights.
+
+    Raises:
+        InputError: no hidden size up to 16,384 has as many.
     """
 
     def count(hidden: int) -> int:
@@ -31,6 +36,11 @@ def hidden_size_for(parameters: int, build: Callable[[int], nn.Module]) -> int:
     low, high = 1, 1
     while count(high) < parameters and high < _MOST:
         low, high = high, 2 * high
+    if count(high) < parameters:
+        raise InputError(
+            f"{parameters:,} parameters are more than a hidden size of {high:,} has "
+            f"({count(high):,}); compare with a smaller network."
+        )
     while high - low > 1:
         middle = (low + high) // 2
         low, high = (middle, high) if count(middle) < parameters else (low, middle)

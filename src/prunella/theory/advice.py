@@ -71,6 +71,8 @@ def advise(
     """
     values, signal = check_spectrum(eigenvalues, coefficients)
     n = check_size("n", n, "the number of samples")
+    if len(values) == 1:
+        raise InputError("there is 1 feature; expected 2 at least, or there is nothing to prune.")
     s = check_size("s", s, "the number of coefficients to keep, less than d", most=len(values) - 1)
     if s >= n:
         raise InputError(

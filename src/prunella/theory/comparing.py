@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -9,6 +10,7 @@ from prunella.core.errors import InputError
 from prunella.theory.simulate import Estimate
 
 STANDARD_ERRORS = 4.0
+_ROUNDING = 1e-12  # of risks that are 0, as without noise
 RELATIVE = 0.03  # the theory is a limit, and samples are 200
 
 
@@ -33,17 +35,26 @@ class Comparison:
     @property
     def errors_apart(self) -> float:
         """Prediction less simulation in standard errors of the simulation."""
-        return (self.predicted - self.simulated) / self.standard_error
+        return _share(self.predicted - self.simulated, self.standard_error)
 
     @property
     def relative(self) -> float:
         """Prediction less simulation as a share of the simulation."""
-        return self.predicted / self.simulated - 1
+        return _share(self.predicted - self.simulated, self.simulated)
 
     @property
     def passed(self) -> bool:
         """Whether they are within 4 standard errors or within 3 %."""
-        return abs(self.errors_apart) <= STANDARD_ERRORS or abs(self.relative) <= RELATIVE
+        apart = abs(self.predicted - self.simulated)
+        allowed = max(STANDARD_ERRORS * self.standard_error, RELATIVE * abs(self.simulated))
+        return apart <= max(allowed, _ROUNDING)
+
+
+def _share(difference: float, of: float) -> float:
+    """Infinite, or 0 where there is no difference, where it cannot be divided by 0."""
+    if of == 0:
+        return math.copysign(math.inf, difference) if difference else 0.0
+    return difference / of
 
 
 def compare(

@@ -64,7 +64,7 @@ def make_correlated(
 
     Raises:
         InputError: the covariance is not symmetric and positive definite, a shape does not fit,
-            p is n, or s is not less than n.
+            p is n, s is not less than n, or nothing is noise with p below n.
 
     Source: docs/theory/double-descent.md, section 8.
     """
@@ -83,11 +83,17 @@ def make_correlated(
     hidden = matrix[:p, p:] @ signal[p:]
     moved = np.linalg.solve(seen, hidden)
     left = float(signal[p:] @ matrix[p:, p:] @ signal[p:] - hidden @ moved)
+    noise = math.sqrt(noise**2 + max(left, 0.0))
+    if noise == 0 and p < n:
+        raise InputError(
+            f"noise is 0 and {p} features of {n} samples explain all labels: every training set "
+            "gives the true coefficients, so nothing is drawn; give a noise above 0."
+        )
     values, vectors = np.linalg.eigh(seen)
     return CorrelatedProblem(
         covariance=seen,
         coefficients=signal[:p] + moved,
-        noise=math.sqrt(noise**2 + max(left, 0.0)),
+        noise=noise,
         n=n,
         s=s,
         values=values,

@@ -13,6 +13,8 @@ from prunella.core.words import shown
 
 Array = NDArray[np.float64]
 
+_MOST = 1e100  # of noise and of signal: their squares, and products of those, are finite
+
 # The estimators, in the order of every table.
 RISKS = (
     "dense",
@@ -138,6 +140,13 @@ def check_spectrum(eigenvalues: ArrayLike, coefficients: ArrayLike) -> tuple[Arr
         )
     if not values.any():
         raise InputError("eigenvalues are all 0; expected at least one positive variance.")
+    with np.errstate(over="ignore"):
+        power = float(np.sum(values) * (1 + np.sum(signal**2)))
+    if not power < _MOST:
+        raise InputError(
+            f"eigenvalues up to {values.max():g} and coefficients up to {np.abs(signal).max():g} "
+            "are too large to be computed with; give them in larger units."
+        )
     return values, signal
 
 
@@ -163,10 +172,10 @@ def check_noise(noise: float) -> float:
         value = float(noise)
     except (TypeError, ValueError):
         value = np.nan
-    if not np.isfinite(value) or value < 0:
+    if not 0 <= value < _MOST:
         raise InputError(
             f"noise is {shown(noise)}; expected the standard deviation of the label noise, a "
-            "finite number of at least 0."
+            f"number from 0 to {_MOST:g}."
         )
     return value
 

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 import prunella
+from prunella.core.errors import DataError
 from prunella.pipeline import repairing
 
 
@@ -90,3 +91,10 @@ def test_mistakes_are_told(options, words):
     samples = options.pop("samples", batches)
     with pytest.raises(prunella.PrunellaError, match=words):
         prunella.repaired(model, plan.apply(model), plan, samples, **options)
+
+
+def test_outputs_that_are_not_finite_cannot_judge():
+    model, plan, batches = cut()
+    batches[-1][-1, 0, 0, 0] = float("nan")
+    with pytest.raises(DataError, match="the original's outputs are not finite on the samples"):
+        prunella.repaired(model, plan.apply(model), plan, batches)

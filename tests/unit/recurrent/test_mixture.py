@@ -63,6 +63,14 @@ def test_moments_by_simulation():
     assert ((squares.mean(0) - given.variance()[0]).abs() < 4 * error).all()
 
 
+def test_the_mean_is_not_rounded_under_autocast():
+    given = mixture(torch.float32)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        mean = given.mean()
+    assert mean.dtype == torch.float32
+    torch.testing.assert_close(mean, given.mean(), rtol=0, atol=0)
+
+
 def test_mistakes():
     with pytest.raises(InputError, match="sigma is 0; expected numbers greater than 0"):
         PredictiveMixture(predictions=torch.zeros(2, 3, 1), log_weights=torch.zeros(2, 3), sigma=0)

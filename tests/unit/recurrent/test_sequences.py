@@ -249,8 +249,13 @@ def test_deterministic_evaluation_is_a_function_of_each_sequence(Cell):
     alone = torch.cat([cell(x)[0] for x in inputs().split(1)])
     torch.testing.assert_close(alone, means)
     assert belief.particles.std(1).min() > 0, "particles stay apart"
-    with pytest.raises(InputError, match="every step would make the same draws"):
-        cell.step(inputs()[:, 0], belief)
+    for again in (
+        lambda: cell.step(inputs()[:, 0], belief),
+        lambda: cell(inputs(), belief),
+        lambda: cell.unroll(inputs(), belief),
+    ):
+        with pytest.raises(InputError, match="the draws of before would be made again"):
+            again()
     draws = fixed_generator()
     stepped = cell.initial_belief(B, generator=draws)
     for x in inputs().unbind(1):
@@ -388,3 +393,43 @@ def test_only_the_weighted_elbo_teaches_the_score(Cell):
             loss.elbo, cell.score.weight, retain_graph=True, allow_unused=True
         )
         assert (gradient is not None and bool((gradient[0, :H] != 0).any())) == (logs is not None)
+
+
+@CELLS
+def test_sorted_packed_sequences_unroll_as_padded_ones(Cell):
+    cell = Cell(D, H, K).eval()
+    lengths = torch.tensor([6, 4, 3, 1])
+    packed = pack_padded_sequence(inputs(), lengths, batch_first=True)
+    assert packed.unsorted_indices is None
+    trajectory, final = cell.unroll(packed, generator=generator())
+    expected, ends = cell.unroll(inputs(), lengths=lengths, generator=generator())
+    torch.testing.assert_close(trajectory.particles, expected.particles)
+    equal(final, ends)
+
+
+@CELLS
+def test_inputs_that_are_no_numbers_reach_the_loss(Cell):
+    """They must not stop the filter itself: whoever trains is told that the loss is not finite."""
+    cell, x = Cell(D, H, K), inputs()
+    x[1, 2, 0] = math.nan
+    means, _ = cell(x, generator=generator())
+    assert means[1, 2:].isnan().any()
+
+
+@CELLS
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"alpha": 1.5}, "alpha is 1.5; expected"),
+        ({"resampling": "often"}, "resampling is 'often'"),
+        ({"scheme": "none"}, "scheme is 'none'"),
+        ({"num_particles": 0}, "num_particles is 0"),
+        ({"detach_every": 0}, "detach_every is 0"),
+    ],
+)
+def test_settings_changed_later_are_checked(Cell, changes, words):
+    cell = Cell(D, H, K)
+    for name, value in changes.items():
+        setattr(cell, name, value)
+    with pytest.raises(InputError, match=words):
+        cell(inputs())

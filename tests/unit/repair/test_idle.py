@@ -64,10 +64,30 @@ def test_rows_of_flattened_positions(seeded):
     model = nn.Sequential(
         nn.Linear(3, 5), nn.Linear(5, 6), nn.ReLU(), nn.Flatten(), nn.Linear(24, 2)
     )
-    x = torch.randn(70, 4, 3)
-    found = found_in(model, "1.weight", x, 280, everywhere(280))["1.weight"]
+    x = torch.randn(60, 4, 3)
+    found = found_in(model, "1.weight", x, 240, everywhere(240))["1.weight"]
     with torch.no_grad():
         assert torch.equal(found, (model[:2](x) < 0).flatten(0, 1))
+    # In several passes nothing says whether rows go by samples or by steps.
+    x = torch.randn(70, 4, 3)
+    assert found_in(model, "1.weight", x, 280, everywhere(280)) == {}
+
+
+def test_what_autograd_refuses_and_half_precision_tell_nothing(seeded):
+    class Overwritten(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.a, self.b, self.c = nn.Linear(3, 5), nn.Linear(5, 6), nn.Linear(6, 2)
+
+        def forward(self, x):
+            hidden = self.b(self.a(x)).sigmoid()
+            hidden.mul_(2)
+            return self.c(hidden)
+
+    x = torch.randn(9, 3)
+    assert found_in(Overwritten(), "b.weight", x, 9, everywhere(9)) == {}
+    half = nn.Sequential(nn.Linear(3, 5), nn.Linear(5, 6), nn.ReLU(), nn.Linear(6, 2)).half()
+    assert found_in(half, "1.weight", x.half(), 9, everywhere(9)) == {}
 
 
 def test_some_places_only(seeded):
@@ -189,7 +209,8 @@ def test_no_step_makes_the_objective_larger(seed, bias, few):
         now = objective(solution)
         assert now <= last * (1 + 1e-9)
         last = now
-    assert last < first
+    # Six rows can be met as well as they may be by the first solution.
+    assert few or last < first
 
 
 def test_what_a_relu_gives_is_repaired_exactly_where_its_input_cannot_be(seeded):

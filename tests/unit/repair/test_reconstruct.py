@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 import prunella
+from prunella.core.errors import InputError
 from prunella.core.inputs import Inputs
 from prunella.repair import needs_of, reconstruct
 from prunella.repair.equations import Equations, Solution, Wanted
@@ -258,3 +259,44 @@ def test_samples_in_one_backward_pass():
     assert needs.backwards_within(4 * 203 * 10) == 10
     assert needs.backwards_within(1) == 1
     assert needs.backwards_within(1 << 40) == 64
+
+
+def test_grouped_and_transposed_consumers_keep_their_values():
+    model = nn.Sequential(
+        nn.Conv2d(1, 8, 3, stride=2), nn.ReLU(), nn.ConvTranspose2d(8, 4, 4, stride=2, padding=1)
+    ).eval()
+    x = torch.randn(6, 1, 5, 5)
+    assert needs_of(model, Inputs.of(x[:1]), {"2.weight"}).samples == 0
+    _, solved = repaired(model, x[:1], {1}, x, judging=2)
+    assert solved == ()
+
+
+def test_a_computed_bias_cannot_be_solved_for():
+    class Scaled(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.a, self.b = nn.Linear(3, 6), nn.Linear(6, 2)
+
+        def forward(self, x):
+            return nn.functional.linear(torch.relu(self.a(x)), self.b.weight, 2 * self.b.bias)
+
+    x = torch.randn(40, 3)
+    _, solved = repaired(Scaled().eval(), x[:1], {1}, x, judging=8)
+    assert solved == ()
+
+
+def test_rows_that_are_not_finite_repair_nothing():
+    model = nn.Sequential(nn.Linear(3, 6), nn.ReLU(), nn.Linear(6, 2)).eval()
+    x = torch.randn(40, 3)
+    x[3, 0] = x[-3, 0] = float("nan")
+    small, solved = repaired(model, x[:1], {1}, x, judging=8)
+    assert solved == ()
+    assert all(bool(torch.isfinite(tensor).all()) for tensor in small.state_dict().values())
+
+
+@pytest.mark.parametrize("judging", [-1, 40, 100])
+def test_some_samples_must_be_left_to_solve_with(judging):
+    model = nn.Sequential(nn.Linear(3, 6), nn.ReLU(), nn.Linear(6, 2)).eval()
+    x = torch.randn(40, 3)
+    with pytest.raises(InputError, match=f"{judging} of 40 samples are to judge the repair"):
+        repaired(model, x[:1], {1}, x, judging=judging)

@@ -113,6 +113,18 @@ def test_checkpoint_of_a_longer_run_is_refused():
         fit(cnn(), loader(), shorter, seed=0, resume=kept[-1])
 
 
+def test_nothing_left_to_learn_still_checks_the_checkpoint():
+    kept = []
+    fit(cnn(), loader(), RECIPE, seed=0, on_epoch=kept.append)
+    with pytest.raises(InputError, match="checkpoint is from epoch 3 but the recipe has 0"):
+        fit(cnn(), loader(), Recipe(epochs=0), seed=0, resume=kept[-1])
+
+
+def test_labels_that_nothing_looks_at_cannot_be_smoothed():
+    with pytest.raises(InputError, match=r"label_smoothing 0\.1, which only the cross entropy"):
+        fit(cnn(), loader(), RECIPE, seed=0, teacher=cnn(1))
+
+
 # -- learning ------------------------------------------------------------------------------------
 
 
@@ -184,8 +196,9 @@ def test_teacher_needs_no_labels_and_is_not_changed():
     # Labels that are there change nothing but the accuracy.
     labelled, other = cnn(seed=2), cnn(seed=2)
     plain = [(x, y) for x, y in DataLoader(data(), batch_size=8)]
-    fit(labelled, plain, RECIPE, seed=0, teacher=teacher)
-    fit(other, [x for x, _ in plain], RECIPE, seed=0, teacher=teacher)
+    recipe = RECIPE.model_copy(update={"label_smoothing": 0.0})
+    fit(labelled, plain, recipe, seed=0, teacher=teacher)
+    fit(other, [x for x, _ in plain], recipe, seed=0, teacher=teacher)
     assert same(state(labelled), state(other))
 
 

@@ -104,7 +104,7 @@ def test_no_window_has_a_step_without_a_target():
 def test_a_constant_is_nothing():
     series = counting()
     values = series.values.copy()
-    values[:140, 1] = 7
+    values[:140, 1] = 0.1  # whose deviation rounds to more than 0
     made = windows(replace(series, values=values), asked("test"), length=10)
     assert (made.inputs[..., 1] == 0).all()
 
@@ -125,3 +125,9 @@ def test_what_is_too_short_is_refused():
     empty = replace(counting(), targets=np.full(ROWS, np.nan))
     with pytest.raises(DataError, match="no row of its training part is complete"):
         windows(empty, asked(), length=5)
+
+
+def test_a_target_that_never_changes_is_refused():
+    still = replace(counting(), targets=np.full(ROWS, 0.1))
+    with pytest.raises(DataError, match=r"the target is 0\.1 in all rows of the training part"):
+        windows(still, asked(), length=5)

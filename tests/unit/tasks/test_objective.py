@@ -126,6 +126,12 @@ def test_classification():
     assert float(alone.loss) == pytest.approx(float(plain), rel=1e-6)
 
 
+def test_sequences_of_one_step_have_a_last_one():
+    mean, targets = numbers(4, 1, 3), numbers(4, 1, 3, seed=2)
+    found = regression()(Says(mean), batch(targets, steps=1))
+    assert found.figures["loss_last"] == found.figures["mse"]
+
+
 def test_gradients_reach_mean_and_particles():
     mean, particles = numbers(2, 5, 3).requires_grad_(), numbers(2, 5, 6, 3).requires_grad_()
     targets = numbers(2, 5, 3, seed=2)
@@ -143,6 +149,8 @@ def test_mistakes_are_named():
         regression()(Says(mean), read_batch(torch.zeros(4, 5, 3)))
     message = r"labels are torch.float32 of shape \(4, 3\); expected one class for each of 4"
     with pytest.raises(DataError, match=message):
-        SequenceClassification(beta=0)(Says(mean), batch(numbers(4, 3)))
+        SequenceClassification(beta=0)(Says(mean[:, :1]), batch(numbers(4, 3)))
+    with pytest.raises(InputError, match="predicts at 5 steps; expected one prediction for each"):
+        SequenceClassification(beta=0)(Says(mean), batch(torch.zeros(4, dtype=torch.long)))
     with pytest.raises(InputError, match=r"the network returns Tensor; expected prunella\.tasks"):
         regression()(nn.Identity(), batch(numbers(4, 3)))

@@ -264,3 +264,21 @@ def test_no_advice():
         advise(np.ones(40), np.ones(40), 0.1, 20, 5, sizes=[5])
     with pytest.raises(InputError, match=r"s is 40; .* from 1 to 39"):
         advise(np.ones(40), np.ones(40), 0.1, 20, 40)
+
+
+def test_risks_of_nothing_agree():
+    one = theory.Comparison(
+        name="dense", predicted=0.0, simulated=0.0, standard_error=0.0, trials=2
+    )
+    assert one.passed
+    assert (one.errors_apart, one.relative) == (0, 0)
+    other = theory.Comparison(
+        name="dense", predicted=0.1, simulated=0.0, standard_error=0.0, trials=2
+    )
+    assert not other.passed
+    assert math.isinf(other.errors_apart)
+
+
+def test_correlated_features_without_any_noise_are_refused():
+    with pytest.raises(InputError, match="every training set gives the true coefficients"):
+        make_correlated(np.eye(4), np.ones(4), 0.0, 10, 4, 2)

@@ -139,12 +139,12 @@ def test_channels_that_norms_mix(model, tmp_path):
 def test_batches_padded_to_lengths_of_their_own(model, monkeypatch):
     long, short = sentences(96, 3, length=10), sentences(32, 4, length=7)
     loader = [*batches(short), *batches(long)]
-    found = repairing._first_inputs(model, model, (), loader)
+    found, _ = repairing._first_inputs(model, model, (), loader)
     assert torch.equal(found.kwargs["input_ids"], long["input_ids"])
     assert "labels" not in found.kwargs
     with monkeypatch.context() as patched:
         patched.setattr(repairing, "_LEAST", 20)
-        few = repairing._first_inputs(model, model, (), loader)
+        few, _ = repairing._first_inputs(model, model, (), loader)
     assert torch.equal(few.kwargs["input_ids"], short["input_ids"][:20])
 
     held_out = [*batches(sentences(96, 5)), *batches(sentences(96, 6, length=6))]

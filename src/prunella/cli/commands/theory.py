@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import math
 from enum import Enum
 from pathlib import Path
 from typing import Annotated
@@ -31,6 +32,7 @@ EXAMPLES = examples(
     "prunella theory figures --out runs/figures",
 )
 NAMED = {"Families": dict(SUMMARIES)}
+_FEATURES, _NOISE, _SAMPLES, _KEPT = 1000, 0.3, 200, 50
 _SPECTRUM = "What is learnt"
 _SHORT = ("dense", "magnitude", "Hessian", "oracle", "mag., retr.", "Hess., retr.")
 
@@ -65,12 +67,20 @@ def theory(
             "up in this order.",
         ),
     ] = None,
-    features: Annotated[int, o.option(_SPECTRUM, "D", "Features of a named spectrum.")] = 1000,
+    features: Annotated[
+        int | None,
+        o.option(_SPECTRUM, "D", "Features of a named spectrum.", default=_FEATURES),
+    ] = None,
     noise: Annotated[
-        float, o.option(_SPECTRUM, "SIGMA", "Standard deviation of the labels' noise.")
-    ] = 0.3,
-    n: Annotated[int, o.option(_SPECTRUM, "N", "Training samples.")] = 200,
-    s: Annotated[int, o.option(_SPECTRUM, "S", "Coefficients to keep.")] = 50,
+        float | None,
+        o.option(_SPECTRUM, "SIGMA", "Standard deviation of the labels' noise.", default=_NOISE),
+    ] = None,
+    n: Annotated[
+        int | None, o.option(_SPECTRUM, "N", "Training samples.", default=_SAMPLES)
+    ] = None,
+    s: Annotated[
+        int | None, o.option(_SPECTRUM, "S", "Coefficients to keep.", default=_KEPT)
+    ] = None,
     out: Annotated[
         Path | None,
         o.option(
@@ -92,25 +102,37 @@ def theory(
     speaker = Speaker(quiet=quiet)
     command = command_line(context.obj)
     with interruptible("Files written so far are whole; run the same command again."):
+        if out is not None:
+            require_writable(out, option="--out")
         if what is What.FIGURES:
+            for_predict = {"family": family_name, "spectrum": spectrum, "features": features}
+            o.refuse(for_predict | {"noise": noise, "n": n, "s": s}, "is for predict; give that")
             _figures(out or Path("runs/theory"), speaker, command)
             return
         chosen = _spectrum(family_name, spectrum, features)
-        advice = advise(chosen.eigenvalues, chosen.coefficients, noise, n, s)
+        samples = _SAMPLES if n is None else n
+        advice = advise(
+            chosen.eigenvalues,
+            chosen.coefficients,
+            _NOISE if noise is None else noise,
+            samples,
+            _KEPT if s is None else s,
+        )
         if not quiet:
-            _say(advice, n, speaker)
+            _say(advice, samples, speaker)
         if out is not None:
-            _write(advice, n, out, speaker, command)
+            _write(advice, samples, out, speaker, command)
 
 
-def _spectrum(name: str | None, path: Path | None, features: int) -> Spectrum:
+def _spectrum(name: str | None, path: Path | None, features: int | None) -> Spectrum:
     if name is not None and path is None:
-        return family(name, features)
+        return family(name, _FEATURES if features is None else features)
     if path is not None and name is None:
+        o.refuse({"features": features}, "is for a named spectrum; give --family")
         return _read(path)
-    given = "neither" if name is None else "both"
+    given = "neither was" if name is None else "both were"
     raise InputError(
-        f"--family and --spectrum: {given} was given; expected one of them, for instance "
+        f"--family and --spectrum: {given} given; expected one of them, for instance "
         "--family spiked."
     )
 
@@ -118,7 +140,8 @@ def _spectrum(name: str | None, path: Path | None, features: int) -> Spectrum:
 def _read(path: Path) -> Spectrum:
     require_file(path, option="--spectrum")
     eigenvalues, coefficients = [], []
-    for line, row in enumerate(csv.reader(read_text(path).splitlines()), start=1):
+    text = read_text(path).removeprefix("\ufeff")  # which spreadsheets put before UTF-8
+    for line, row in enumerate(csv.reader(text.splitlines()), start=1):
         if not row or (line == 1 and row[0].strip().lower().startswith("eigenvalue")):
             continue
         try:
@@ -128,6 +151,11 @@ def _read(path: Path) -> Spectrum:
                 f"{path}, line {line}: {','.join(row)[:60]!r}; expected two numbers, "
                 "eigenvalue,coefficient."
             ) from None
+        if not (0 <= eigenvalue < math.inf and math.isfinite(coefficient)):
+            raise FileError(
+                f"{path}, line {line}: {','.join(row)[:60]!r}; expected a variance of at least 0 "
+                "and a coefficient, both finite."
+            )
         eigenvalues.append(eigenvalue)
         coefficients.append(coefficient)
     if not eigenvalues:
@@ -161,7 +189,6 @@ def _rows(advice: Advice) -> list[tuple[int, list[str]]]:
 
 
 def _write(advice: Advice, n: int, out: Path, speaker: Speaker, command: str) -> None:
-    require_writable(out, option="--out")
     rows = _rows(advice)
     lines = [",".join(("features", *RISKS)), *(",".join((str(k), *row)) for k, row in rows)]
     table = Table(

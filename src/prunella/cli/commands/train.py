@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import torch
 
@@ -54,7 +53,7 @@ def train(
         o.option(
             _SEQUENCES,
             "N",
-            "Particles of a belief.",
+            "Particles of a belief; the other cores have none.",
             default=o.default_of(TaskConfig, "architecture.particles"),
         ),
     ] = None,
@@ -69,7 +68,12 @@ def train(
     ] = None,
     sequences: Annotated[
         int | None,
-        o.option(_SEQUENCES, "N", "Sequences to learn from.", default="all that the task has"),
+        o.option(
+            _SEQUENCES,
+            "N",
+            "Sequences to learn from, and at most so many to choose the epoch and to test with.",
+            default="all that the task has",
+        ),
     ] = None,
     steps: Annotated[
         int | None,
@@ -122,27 +126,25 @@ def train(
         "architecture.hidden": hidden, "sequences": sequences, "steps": steps,
     }  # fmt: skip
     if task is not None or names_field(config, "task"):
-        _refuse(images, "is not for a task of sequences, which has samples of its own and a --core")
+        o.refuse(images, "is not for a task of sequences, which has its own samples and networks")
         settings = resolve(TaskConfig, config, {**both, **belief})
         train_task(settings, out, resume=resume, quiet=quiet)
         return
-    _refuse(belief, f"is for a task of sequences; give --task, one of {', '.join(TASKS)}, too")
+    o.refuse(
+        belief, "is for a task of sequences; give --task, too (prunella train --help lists them)"
+    )
+    if network is None and data is None and config is None:
+        raise InputError(
+            "nothing was said of what to train; give --network and --data for a classifier, or "
+            "--task for a network of sequences (prunella train --help lists the tasks)."
+        )
     _train_classifier(resolve(TrainConfig, config, {**both, **images}), out, resume, quiet)
-
-
-def _refuse(options: Mapping[str, Any], why: str) -> None:
-    for name, value in options.items():
-        if value is not None:
-            spelled = name.rpartition(".")[2].replace("_", "-")
-            raise InputError(f"--{spelled} {value}: {why}, or leave it out.")
 
 
 def _train_classifier(settings: TrainConfig, out: Path | None, resume: bool, quiet: bool) -> None:
     run = TrainingRun(settings, out, resume=resume, quiet=quiet, files=_FILES)
     find_network(settings.network)
-    if run.finished:
-        run.speaker.say("This run is finished.")
-        run.speaker.files(run.written)
+    if run.say_finished():
         return
     with run.working():
         samples = read_split(settings, "train", run.progress)
