@@ -12,7 +12,7 @@ import argparse
 import csv
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -342,14 +342,25 @@ def parser(description: str, *, names: Sequence[str]) -> argparse.ArgumentParser
     return made
 
 
-def compare(options: argparse.Namespace, task: str, *, data_dir: Path | None = None) -> None:
-    """All rows of a task that are not there yet."""
+def bench_of(
+    options: argparse.Namespace,
+    task: str,
+    rates: Mapping[str, float],
+    *,
+    data_dir: Path | None = None,
+) -> Bench:
+    """Data and architecture as the options say."""
     torch.set_num_threads(1)
     data = read_task(
         task, seed=options.data_seed, sequences=options.sequences, steps=options.steps,
         data_dir=data_dir,
     )  # fmt: skip
     base = Architecture(hidden=options.hidden, particles=options.particles, dropout=options.dropout)
+    return Bench(options, task, data, base, rates)
+
+
+def compare(options: argparse.Namespace, task: str, *, data_dir: Path | None = None) -> None:
+    """All rows of a task that are not there yet."""
     options.out.parent.mkdir(parents=True, exist_ok=True)
     table = Table(options.out, COLUMNS)
     curves = Table(options.out.with_name(f"{options.out.stem}-curves.csv"), CURVES)
@@ -358,6 +369,7 @@ def compare(options: argparse.Namespace, task: str, *, data_dir: Path | None = N
         tried = [dict.fromkeys(FAMILIES, rate) for rate in options.search]
     else:
         tried = [rates_from(options.rates, task, options.learning_rate)]
+    bench = bench_of(options, task, tried[0], data_dir=data_dir)
     for rates in tried:
-        for row in rows_of(Bench(options, task, data, base, rates), table, curves):
+        for row in rows_of(replace(bench, rates=rates), table, curves):
             print({name: row.get(name, "") for name in COLUMNS}, flush=True)

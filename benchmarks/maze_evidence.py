@@ -1,0 +1,161 @@
+"""What the beliefs of trained maze networks are like, and how sure the gaps between networks are.
+
+Reads the weights that maze.py left beside its table, with the same options, and judges them on the
+same test walks. Nothing is trained or chosen. OUT-beliefs.csv has, by step: errors of the place in
+cells squared for each coordinate (of the mean, of the mean without the weights, of the best
+particle, of a particle in the mean), the effective sample size before resampling, and how far
+particles lie from their mean, in cells. OUT-particles.csv has the error of the last step with other
+numbers of particles than in training. OUT-gaps.csv has by how much the first of two networks has
+the smaller error at the last step, in percent of the second's: the mean of the seeds' gaps, its
+standard error over the seeds, and that over the walks (2,000 bootstrap samples of the walks, the
+seeds averaged).
+
+    python benchmarks/maze_evidence.py --rates maze-search.csv --data-seed 2 --seeds 0 1 2 \
+        --sequences 1000 --epochs 20 --out maze.csv
+"""
+
+from __future__ import annotations
+
+import statistics
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from _sequences import BATCH, CONFIGURATIONS, Bench, Row, Table, bench_of, parser, rates_from
+from prunella.retrain.assess import seed_epoch
+from prunella.tasks import SequenceNetwork
+
+STEPS = (1, 2, 5, 10, 20, 40)
+COUNTS = (1, 3, 10, 30, 100)
+BELIEFS = (
+    "configuration", "seed", "step", "mean", "unweighted", "best_particle", "one_particle",
+    "effective", "spread",
+)  # fmt: skip
+PARTICLES = ("configuration", "seed", "particles", "last")
+GAPS = ("first", "second", "gap", "seeds_standard_error", "walks_standard_error")
+WITH_BELIEF = ("pf-lstm", "pf-gru", "pf-lstm-30", "pf-lstm-no-elbo", "pf-lstm-no-resampling")
+AGAINST = {
+    "pf-lstm": (
+        "lstm-equal", "lstm-large", "bn-lstm-equal", "pf-lstm-1", "pf-lstm-no-elbo",
+        "pf-lstm-no-resampling", "pf-lstm-tanh",
+    ),
+    "pf-gru": ("gru-equal", "gru-large", "bn-gru-equal"),
+    "pf-lstm-30": ("lstm-equal", "bn-lstm-equal", "pf-lstm-1", "pf-lstm"),
+}  # fmt: skip
+Floats = NDArray[np.float64]
+
+
+def places_of(bench: Bench, name: str, seed: int) -> Floats:  # (N,)
+    """Error of each test walk at its last step."""
+    network, errors = bench.load(name, seed), []
+    loader = bench.data.test.loader(BATCH)
+    seed_epoch(loader, seed=seed, epoch=0)  # the noise that the table was made with
+    with torch.no_grad():
+        for inputs, targets in loader:
+            samples = bench.data.test
+            apart = samples.in_units(network(inputs).mean) - samples.in_units(targets)
+            errors.append(apart[:, -1, :2].double().square().mean(-1))
+    return torch.cat(errors).numpy()
+
+
+def beliefs_of(bench: Bench, name: str, seed: int) -> list[Row]:
+    """The table of one network, by step."""
+    network = bench.load(name, seed)
+    assert isinstance(network, SequenceNetwork)
+    samples = bench.data.test
+    torch.manual_seed(seed)
+    with torch.no_grad():
+        found, trajectory = network.unroll(samples.inputs)
+        plain = network._read(trajectory.particles.mean(2))
+    truth = samples.in_units(samples.targets)[..., :2]
+    particles = samples.in_units(found.particles)[..., :2]
+    middle = samples.in_units(found.mean)[..., :2]
+
+    def error(places: Tensor, of: Tensor) -> Tensor:
+        return (places - of).double().square().mean(-1)
+
+    each = error(particles, truth.unsqueeze(2))  # (N, T, K)
+    columns = {
+        "mean": error(middle, truth),
+        "unweighted": error(samples.in_units(plain)[..., :2], truth),
+        "best_particle": each.min(2).values,
+        "one_particle": each.mean(2),
+        "effective": trajectory.effective_sample_size().double(),
+        "spread": (2 * error(particles, middle.unsqueeze(2))).mean(2).sqrt(),
+    }
+    return [
+        {"configuration": name, "seed": seed, "step": step}
+        | {key: f"{float(value[:, step - 1].mean()):.4f}" for key, value in columns.items()}
+        for step in STEPS
+        if step <= truth.shape[1]
+    ]
+
+
+def particles_of(bench: Bench, name: str, seed: int) -> list[Row]:
+    """The error of the last step with other numbers of particles."""
+    network = bench.load(name, seed)
+    assert isinstance(network, SequenceNetwork)
+    rows: list[Row] = []
+    for count in COUNTS:
+        network.core.num_particles = count
+        test = bench.tested(network, seed, bench.architecture(name))
+        known = {"configuration": name, "seed": seed, "particles": count}
+        rows.append({**known, "last": f"{test['loss_last']:.4f}"})
+    return rows
+
+
+def gap(first: Floats, second: Floats) -> Row:  # (S, N) each
+    """By how much the first is better, in percent, with two standard errors."""
+    of_seeds = [100 * (1 - float(a.mean() / b.mean())) for a, b in zip(first, second, strict=True)]
+    generator = np.random.default_rng(0)
+    drawn = generator.integers(0, first.shape[1], (2000, first.shape[1]))
+    mine, other = first.mean(0)[drawn].mean(1), second.mean(0)[drawn].mean(1)
+    return {
+        "gap": f"{statistics.mean(of_seeds):.1f}",
+        "seeds_standard_error": f"{statistics.stdev(of_seeds) / len(of_seeds) ** 0.5:.1f}",
+        "walks_standard_error": f"{float((100 * (1 - mine / other)).std()):.1f}",
+    }
+
+
+def main() -> None:
+    options = parser(__doc__, names=list(CONFIGURATIONS))
+    options.add_argument("--task", default="maze10")
+    options.add_argument("--sequences", type=int, default=500)
+    options.add_argument("--steps", type=int, default=40)
+    options.add_argument("--out", type=Path, default=Path("maze.csv"))
+    given = options.parse_args()
+    rates = rates_from(given.rates, given.task, given.learning_rate)
+    bench = bench_of(given, given.task, rates)
+
+    def trained(name: str) -> bool:
+        paths = [bench.weights(name, seed) for seed in given.seeds]
+        return name in given.only and all(path.exists() for path in paths)
+
+    if not any(trained(name) for name in CONFIGURATIONS):
+        print(f"There are no weights in {bench.weights('pf-lstm', 0).parent}; run maze.py first.")
+        return
+    beside = {
+        kind: Table(given.out.with_name(f"{given.out.stem}-{kind}.csv"), columns)
+        for kind, columns in (("beliefs", BELIEFS), ("particles", PARTICLES), ("gaps", GAPS))
+    }
+    for table in beside.values():
+        table.path.unlink(missing_ok=True)
+    for name in filter(trained, WITH_BELIEF):
+        for seed in given.seeds:
+            beside["beliefs"].add(beliefs_of(bench, name, seed))
+            beside["particles"].add(particles_of(bench, name, seed))
+    errors: dict[str, Floats] = {}
+    for first, seconds in AGAINST.items():
+        for second in seconds:
+            if trained(first) and trained(second) and len(given.seeds) > 1:
+                for name in {first, second} - set(errors):
+                    errors[name] = np.stack([places_of(bench, name, s) for s in given.seeds])
+                found = gap(errors[first], errors[second])
+                beside["gaps"].add([{"first": first, "second": second, **found}])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,137 @@
+"""Pictures of the comparison in the maze, from the tables of maze.py and maze_evidence.py.
+
+    python benchmarks/maze_figures.py --tables benchmarks/results/maze.csv \
+        --out docs/assets/maze-comparison.svg
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+from pathlib import Path
+
+from _sequences import COLUMNS, CURVES, Table
+from maze_evidence import BELIEFS, PARTICLES
+from prunella.core.panels import Curve, Panel, Study
+from prunella.report import draw_svg
+
+SHOWN = {
+    "pf-lstm": "PF-LSTM",
+    "pf-gru": "PF-GRU",
+    "lstm-equal": "LSTM",
+    "gru-equal": "GRU",
+    "bn-lstm-equal": "BN-LSTM",
+    "bn-gru-equal": "BN-GRU",
+}
+Rows = list[dict[str, str]]
+
+
+def mean(rows: Rows, column: str) -> tuple[float, float]:
+    """Mean over the seeds and its standard error."""
+    values = [float(row[column]) for row in rows]
+    spread = statistics.stdev(values) if len(values) > 1 else 0.0
+    return statistics.mean(values), spread / len(values) ** 0.5
+
+
+def by(rows: Rows, column: str, value: str, name: str, **more: str) -> Curve:
+    """The mean of a column over another one, of one configuration."""
+    mine = [row for row in rows if row["configuration"] == name]
+    places = sorted({float(row[column]) for row in mine})
+    points = [mean([r for r in mine if float(r[column]) == x], value) for x in places]
+    return Curve(
+        name=more.get("label", SHOWN[name]), x=tuple(places), y=tuple(p[0] for p in points)
+    )
+
+
+def learning(rows: Rows, epochs: str) -> Panel:
+    own = [row for row in rows if row["epochs"] == epochs]
+    return Panel(
+        title="Learning",
+        x_title="epoch",
+        y_title="error at the last step, validation",
+        curves=tuple(by(own, "epoch", "validation", name) for name in SHOWN),
+    )
+
+
+def against_time(rows: Rows) -> Panel:
+    curves = []
+    for name, label in SHOWN.items():
+        points = []
+        for epochs in sorted({row["epochs"] for row in rows}, key=int):
+            own = [r for r in rows if r["configuration"] == name and r["epochs"] == epochs]
+            if own:
+                spent = int(epochs) * mean(own, "cpu_s_per_epoch")[0]
+                points.append((spent, *mean(own, "test")))
+        x, y, errors = zip(*points, strict=True)
+        curves.append(Curve(name=label, x=x, y=y, errors=errors, marks=True))
+    return Panel(
+        title="Error and processor time of the training",
+        x_title="seconds of one thread",
+        y_title="error at the last step, test",
+        curves=tuple(curves),
+    )
+
+
+def particles(rows: Rows, evaluated: Rows) -> Panel:
+    """Trained with so many, and evaluated with so many."""
+    own = [
+        row
+        for row in rows
+        if row["core"] == "pf-lstm" and not row["configuration"][8:].strip("0123456789")
+    ]
+    places = sorted({int(row["particles"]) for row in own})
+    points = [mean([r for r in own if int(r["particles"]) == k], "test") for k in places]
+    trained = Curve(
+        name="PF-LSTM", x=tuple(map(float, places)), y=tuple(p[0] for p in points),
+        errors=tuple(p[1] for p in points), marks=True,
+    )  # fmt: skip
+    own = [row for row in evaluated if int(row["particles"]) <= max(places)]
+    later = by(own, "particles", "last", "pf-lstm", label="trained with 10, evaluated with others")
+    return Panel(
+        title="Number of particles",
+        x_title="particles",
+        y_title="error at the last step, test",
+        curves=(trained, later),
+    )
+
+
+def along(beliefs: Rows) -> Panel:
+    curves = [by(beliefs, "step", "spread", name) for name in ("pf-lstm", "pf-gru")]
+    return Panel(
+        title="How far particles lie from their mean",
+        x_title="step",
+        y_title="root mean square, cells",
+        curves=tuple(curves),
+    )
+
+
+def main() -> None:
+    options = argparse.ArgumentParser(description=__doc__)
+    options.add_argument("--tables", type=Path, default=Path("benchmarks/results/maze.csv"))
+    options.add_argument("--out", type=Path, default=Path("maze-comparison.svg"))
+    given = options.parse_args()
+
+    def beside(kind: str, columns: tuple[str, ...]) -> Rows:
+        path = given.tables.with_name(f"{given.tables.stem}-{kind}.csv")
+        return Table(path, columns).rows()
+
+    rows = [row for row in Table(given.tables, COLUMNS).rows() if row["best_epoch"]]
+    epochs = min((row["epochs"] for row in rows), key=int)
+    own = [row for row in rows if row["epochs"] == epochs]
+    study = Study(
+        key="maze",
+        title="Networks with a belief against gated ones in the maze",
+        text="",
+        panels=(
+            learning(beside("curves", CURVES), epochs),
+            against_time(rows),
+            particles(own, beside("particles", PARTICLES)),
+            along(beside("beliefs", BELIEFS)),
+        ),
+        names=tuple(SHOWN.values()),
+    )
+    given.out.with_suffix(".svg").write_text(draw_svg(study), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
