@@ -13,6 +13,7 @@ import csv
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -137,6 +138,11 @@ class Table:
             writer.writerows(rows)
 
 
+@cache  # the search for an equal size builds many networks
+def architecture_of(name: str, base: Architecture, data: TaskData) -> Architecture:
+    return CONFIGURATIONS[name](base, data)
+
+
 def error_of(figures: Mapping[str, float], data: TaskData) -> float:
     """The figure that a network is judged by, small where it is good."""
     value = figures[data.figure]
@@ -159,7 +165,7 @@ class Bench:
         return self.rates["pf-lstm" if name in ABLATIONS else ENSEMBLES.get(name, name)]
 
     def architecture(self, name: str) -> Architecture:
-        return CONFIGURATIONS[ENSEMBLES.get(name, name)](self.base, self.data)
+        return architecture_of(ENSEMBLES.get(name, name), self.base, self.data)
 
     def identity(self, name: str, seed: object) -> Row:
         """What tells a run from every other."""

@@ -1,0 +1,121 @@
+"""The tables of docs/guide/recurrent-results.md say what is in the committed files."""
+
+from __future__ import annotations
+
+import csv
+import statistics
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+RESULTS = ROOT / "benchmarks" / "results"
+PAGE = (ROOT / "docs" / "guide" / "recurrent-results.md").read_text(encoding="utf-8")
+EPOCHS, SEEDS = "25", ("0", "1", "2")
+TASKS = ("nasdaq-range", "seattle-weather", "japanese-vowels", "movie-snippets")
+FAMILIES = (
+    "pf-lstm", "pf-gru", "lstm-equal", "gru-equal", "lstm-large", "gru-large", "bn-lstm-equal",
+    "bn-gru-equal",
+)  # fmt: skip
+
+
+def rows(name):
+    with (RESULTS / name).open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def section(mark):
+    """Lines of the table below a mark."""
+    start = PAGE.index(f"<!-- {mark} -->")
+    return PAGE[start : PAGE.index("\n\n", PAGE.index("|---", start))].splitlines()[3:]
+
+
+def average(found, column):
+    return statistics.mean(float(row[column]) for row in found)
+
+
+def spread(found, column):
+    return statistics.stdev(float(row[column]) for row in found)
+
+
+def maze_line(found):
+    first = found[0]
+    cells = [f"`{first['configuration']}`", first["hidden"], first["particles"] or "–"]
+    cells += [
+        f"{int(first['parameters']):,}",
+        first["learning_rate"],
+        f"{average(found, 'test'):.2f}",
+    ]
+    cells += [f"{spread(found, 'test'):.2f}" if len(found) > 1 else "–"]
+    timed = bool(first["cpu_s_per_epoch"])
+    cells += [f"{average(found, 'cpu_s_per_epoch'):.1f}" if timed else "–"]
+    return f"| {' | '.join(cells)} |"
+
+
+def maze_lines(epochs):
+    """One line for each network, from the smallest error to the largest."""
+    own = [row for row in rows("maze.csv") if row["epochs"] == epochs and row["core"]]
+    named = {
+        name: [r for r in own if r["configuration"] == name]
+        for name in (r["configuration"] for r in own)
+    }
+    return [maze_line(found) for found in sorted(named.values(), key=lambda f: average(f, "test"))]
+
+
+def gap_lines():
+    columns = ("gap", "seeds_standard_error", "walks_standard_error")
+    return [
+        f"| `{row['first']}` | `{row['second']}` | {' | '.join(row[c] for c in columns)} |"
+        for row in rows("maze-gaps.csv")
+    ]
+
+
+def belief_lines(name):
+    own = [row for row in rows("maze-beliefs.csv") if row["configuration"] == name]
+    columns = ("mean", "unweighted", "best_particle", "one_particle", "effective", "spread")
+    lines = []
+    for step in dict.fromkeys(row["step"] for row in own):
+        found = [row for row in own if row["step"] == step]
+        lines.append(
+            f"| {step} | " + " | ".join(f"{average(found, c):.2f}" for c in columns) + " |"
+        )
+    return lines
+
+
+def particle_lines():
+    own = rows("maze-particles.csv")
+    lines = []
+    for name in dict.fromkeys(row["configuration"] for row in own):
+        mine = [row for row in own if row["configuration"] == name]
+        counts = dict.fromkeys(row["particles"] for row in mine)
+        errors = [average([r for r in mine if r["particles"] == k], "last") for k in counts]
+        lines.append(f"| `{name}` | " + " | ".join(f"{e:.2f}" for e in errors) + " |")
+    return lines
+
+
+def measured_lines():
+    found, lines = rows("sequence-comparison.csv"), []
+    for name in dict.fromkeys(row["configuration"] for row in found):
+        cells = []
+        for task in TASKS:
+            own = [r for r in found if r["configuration"] == name and r["task"] == task]
+            cell = "–" if not own else f"{average(own, 'test'):.3f}"
+            cells.append(cell + (f" ({spread(own, 'test'):.3f})" if len(own) > 1 else ""))
+        lines.append(f"| `{name}` | " + " | ".join(cells) + " |")
+    anchors = {row["task"]: row["linear"] for row in rows("sequence-anchors.csv")}
+    return [*lines, "| least squares | " + " | ".join(anchors[task] for task in TASKS) + " |"]
+
+
+TABLES = {
+    "maze": lambda: maze_lines(EPOCHS),
+    "maze longer": lambda: maze_lines("75"),
+    "gaps": gap_lines,
+    "beliefs": lambda: belief_lines("pf-lstm"),
+    "particles": particle_lines,
+    "measured": measured_lines,
+}
+
+
+@pytest.mark.parametrize("mark", TABLES)
+def test_a_table_is_that_of_the_results(mark):
+    assert section(mark) == TABLES[mark]()
