@@ -7,10 +7,10 @@ again, so the script can be stopped and called again. Networks called "equal" ha
 that brings them nearest to the parameters of the PF network of their kind; "large" ones have four
 times its hidden size; an ensemble averages the predictions of all seeds of the equal networks.
 
-    python benchmarks/maze.py --search 1e-3 3e-3 1e-2 --data-seed 1 --seeds 0 --sequences 1000 \
+    python benchmarks/maze.py --search 3e-3 1e-2 1e-3 --data-seed 1 --seeds 0 --sequences 1000 \
         --epochs 12 --out maze-search.csv
     python benchmarks/maze.py --rates maze-search.csv --data-seed 2 --seeds 0 1 2 \
-        --sequences 1000 --epochs 20 --out maze.csv
+        --sequences 1000 --epochs 25 --out maze.csv
     python benchmarks/maze.py --only pf-lstm lstm-equal --seeds 0 1 2 --sequences 10000 \
         --steps 80 --particles 30 --hidden 64 --epochs 800 --batch 128 --learning-rate 5e-4 \
         --dropout 0.5 --out maze-published.csv

@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "benchmarks" / "results"
 PAGE = (ROOT / "docs" / "guide" / "recurrent-results.md").read_text(encoding="utf-8")
 EPOCHS, SEEDS = "25", ("0", "1", "2")
-TASKS = ("nasdaq-range", "seattle-weather", "japanese-vowels", "movie-snippets")
+TASKS = ("nasdaq-range", "seattle-weather", "japanese-vowels")
 FAMILIES = (
     "pf-lstm", "pf-gru", "lstm-equal", "gru-equal", "lstm-large", "gru-large", "bn-lstm-equal",
     "bn-gru-equal",
@@ -47,9 +47,10 @@ def maze_line(found):
         f"{average(found, 'test'):.2f}",
     ]
     cells += [f"{spread(found, 'test'):.2f}" if len(found) > 1 else "–"]
+    seeds = {seed for row in found for seed in row["seed"].split()}
     timed = bool(first["cpu_s_per_epoch"])
     cells += [f"{average(found, 'cpu_s_per_epoch'):.1f}" if timed else "–"]
-    return f"| {' | '.join(cells)} |"
+    return f"| {' | '.join([*cells, str(len(seeds))])} |"
 
 
 def maze_lines(epochs):
@@ -63,7 +64,7 @@ def maze_lines(epochs):
 
 
 def gap_lines():
-    columns = ("gap", "seeds_standard_error", "walks_standard_error")
+    columns = ("gap", "seeds_standard_error", "walks_standard_error", "seeds")
     return [
         f"| `{row['first']}` | `{row['second']}` | {' | '.join(row[c] for c in columns)} |"
         for row in rows("maze-gaps.csv")
@@ -110,7 +111,8 @@ TABLES = {
     "maze": lambda: maze_lines(EPOCHS),
     "maze longer": lambda: maze_lines("75"),
     "gaps": gap_lines,
-    "beliefs": lambda: belief_lines("pf-lstm"),
+    "beliefs pf-lstm": lambda: belief_lines("pf-lstm"),
+    "beliefs pf-gru": lambda: belief_lines("pf-gru"),
     "particles": particle_lines,
     "measured": measured_lines,
 }
