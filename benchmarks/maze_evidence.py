@@ -5,7 +5,8 @@ same test walks. Nothing is trained or chosen. OUT-beliefs.csv has, by step: err
 cells squared for each coordinate (of the mean, of the mean without the weights, of the best
 particle, of a particle in the mean), the effective sample size before resampling, and how far
 particles lie from their mean, in cells. OUT-particles.csv has the error of the last step with other
-numbers of particles than in training. OUT-gaps.csv has by how much the first of two networks has
+numbers of particles than in training. Rows of these two are not made again. OUT-gaps.csv is; it
+has by how much the first of two networks has
 the smaller error at the last step, in percent of the second's: the mean of the gaps of those
 seeds that both were trained from, its standard error over the seeds, and that over the walks
 (2,000 bootstrap samples of the walks, the seeds averaged).
@@ -143,12 +144,13 @@ def main() -> None:
         kind: Table(given.out.with_name(f"{given.out.stem}-{kind}.csv"), columns)
         for kind, columns in (("beliefs", BELIEFS), ("particles", PARTICLES), ("gaps", GAPS))
     }
-    for table in beside.values():
-        table.path.unlink(missing_ok=True)
+    there = {(row["configuration"], row["seed"]) for row in beside["particles"].rows()}
     for name in WITH_BELIEF:
         for seed in trained(name):
-            beside["beliefs"].add(beliefs_of(bench, name, seed))
-            beside["particles"].add(particles_of(bench, name, seed))
+            if (name, str(seed)) not in there:
+                beside["beliefs"].add(beliefs_of(bench, name, seed))
+                beside["particles"].add(particles_of(bench, name, seed))
+    beside["gaps"].path.unlink(missing_ok=True)
     judged = cache(lambda name, seed: places_of(bench, name, seed))
     for first, seconds in AGAINST.items():
         for second in seconds:

@@ -109,7 +109,6 @@ def measured_lines():
 
 TABLES = {
     "maze": lambda: maze_lines(EPOCHS),
-    "maze longer": lambda: maze_lines("75"),
     "gaps": gap_lines,
     "beliefs pf-lstm": lambda: belief_lines("pf-lstm"),
     "beliefs pf-gru": lambda: belief_lines("pf-gru"),
@@ -121,3 +120,40 @@ TABLES = {
 @pytest.mark.parametrize("mark", TABLES)
 def test_a_table_is_that_of_the_results(mark):
     assert section(mark) == TABLES[mark]()
+
+
+def test_anchors_and_what_is_said_of_gaps():
+    anchors = {r["configuration"]: float(r["test"]) for r in rows("maze.csv") if not r["core"]}
+    assert f"constant has {anchors['constant']:.2f}" in PAGE
+    assert f"Bayes filter {anchors['bayes']:.2f}" in PAGE
+
+    def gaps(first, second):
+        found = {(r["configuration"], r["seed"]): float(r["test"]) for r in rows("maze.csv")}
+        return [100 * (1 - found[first, seed] / found[second, seed]) for seed in SEEDS]
+
+    assert min(gaps("pf-gru", "gru-equal")) > 15
+    shown = [f"{abs(gap):.0f}" for gap in gaps("pf-gru", "gru-equal")]
+    assert f"by {shown[0]}, {shown[1]} and {shown[2]} %" in PAGE
+    first, second, third = gaps("pf-lstm", "lstm-equal")
+    assert f"by {first:.0f} % with seed 0, larger by {-second:.0f} and {-third:.0f} %" in PAGE
+    assert max(gaps("pf-lstm", "bn-lstm-equal")) < 0
+
+
+def test_what_is_said_of_beliefs():
+    found = rows("maze-beliefs.csv")
+    means = {}
+    for name in ("pf-lstm", "pf-gru"):
+        for step in ("1", "2", "5", "10", "20", "40"):
+            own = [r for r in found if (r["configuration"], r["step"]) == (name, step)]
+            assert {r["seed"] for r in own} == set(SEEDS)
+            means[name, step] = own
+    assert min(average(own, "effective") for own in means.values()) >= 9.8
+    for own in means.values():
+        assert abs(average(own, "mean") - average(own, "unweighted")) < 0.01
+    assert all(average(means[name, "40"], "spread") < 0.1 for name in ("pf-lstm", "pf-gru"))
+    particles = rows("maze-particles.csv")
+    for name in ("pf-lstm", "pf-gru"):
+        for seed in SEEDS:
+            own = [r for r in particles if (r["configuration"], r["seed"]) == (name, seed)]
+            errors = {r["particles"]: float(r["last"]) for r in own}
+            assert all(abs(e / errors["10"] - 1) < 0.03 for e in errors.values())
