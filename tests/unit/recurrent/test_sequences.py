@@ -433,3 +433,18 @@ def test_settings_changed_later_are_checked(Cell, changes, words):
         setattr(cell, name, value)
     with pytest.raises(InputError, match=words):
         cell(inputs())
+
+
+@CELLS
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("x",), "x is a str; expected a tensor"),
+        ((inputs().numpy(),), "x is a ndarray; expected a tensor"),
+        ((inputs().double(),), "x has type torch.float64 and the network torch.float32"),
+        ((inputs(), (torch.zeros(B, H), torch.zeros(B, H))), "the belief is a tuple; expected"),
+    ],
+)
+def test_what_is_no_sequence_or_no_belief(Cell, arguments, words):
+    with pytest.raises(InputError, match=words):
+        Cell(D, H, K)(*arguments)
