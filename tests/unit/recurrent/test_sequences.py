@@ -369,7 +369,7 @@ def test_mistakes_in_calling():
         (lambda: cell(inputs(), belief), "the belief has no memory"),
         (lambda: slots(inputs(2), belief), r"expected \(B, K, H\) with B = 2"),
         (lambda: slots(inputs(), PFGRU(D, H, 3).initial_belief(B)), "norm='slot' fixes"),
-        (lambda: cell.step(inputs(), cell.initial_belief(B)), r"one step of each sequence"),
+        (lambda: cell.step(inputs(), cell.initial_belief(B)), r"expected one step, \(B, D\)"),
         (lambda: Belief(particles=torch.zeros(2, 3, 4), log_weights=torch.zeros(2)), r"\(B, K\)"),
         (lambda: Belief(particles=torch.zeros(2, 3, 4), log_weights=torch.zeros(2, 3),
                         memory=torch.zeros(2, 3)), "memory has shape"),
