@@ -73,19 +73,16 @@ def against_time(rows: Rows) -> Panel:
 
 
 def particles(rows: Rows, evaluated: Rows) -> Panel:
-    """Trained with so many, and evaluated with so many."""
+    """Every run trained with so many, and the mean of those evaluated with so many."""
     own = [
         row
         for row in rows
         if row["core"] == "pf-lstm" and not row["configuration"][8:].strip("0123456789")
     ]
-    places = sorted({int(row["particles"]) for row in own})
-    points = [mean([r for r in own if int(r["particles"]) == k], "test") for k in places]
-    trained = Curve(
-        name="PF-LSTM", x=tuple(map(float, places)), y=tuple(p[0] for p in points),
-        errors=tuple(p[1] for p in points), marks=True,
-    )  # fmt: skip
-    own = [row for row in evaluated if int(row["particles"]) <= max(places)]
+    runs = sorted((float(row["particles"]), float(row["test"])) for row in own)
+    x, y = zip(*runs, strict=True)
+    trained = Curve(name=SHOWN["pf-lstm"], x=x, y=y, marks=True)
+    own = [row for row in evaluated if float(row["particles"]) <= max(x)]
     later = by(own, "particles", "last", "pf-lstm", label="trained with 10, evaluated with others")
     return Panel(
         title="Number of particles",

@@ -157,3 +157,14 @@ def test_what_is_said_of_beliefs():
             own = [r for r in particles if (r["configuration"], r["seed"]) == (name, seed)]
             errors = {r["particles"]: float(r["last"]) for r in own}
             assert all(abs(e / errors["10"] - 1) < 0.03 for e in errors.values())
+    table = {(r["configuration"], r["seed"]): float(r["test"]) for r in rows("maze.csv")}
+    text = " ".join(PAGE.split())
+    for words, name in {
+        "the whole has": "pf-lstm",
+        "without the ELBO it is": "pf-lstm-no-elbo",
+        "with tanh": "pf-lstm-tanh",
+        "without resampling": "pf-lstm-no-resampling",
+        "with 5 particles": "pf-lstm-5",
+        "with 30 particles": "pf-lstm-30",
+    }.items():
+        assert f"{words} {table[name, '0']:.2f}" in text
