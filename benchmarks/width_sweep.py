@@ -4,8 +4,11 @@ A fifth of the training labels are wrong, and training goes on until wide networ
 network is then pruned to as many weights as a narrow network of the sweep has: by the magnitude of
 single weights over all layers, and by whole units or channels with `pfp`. No layer has biases, so
 that weights and parameters are the same. What is retrained starts from the pruned weights and sees
-the same samples, with their wrong labels, for half as many epochs. A seed draws samples, wrong
-labels, initial weights and batches. From the root of the repository:
+the same samples, with their wrong labels, for half as many epochs. The narrow network is also
+trained from its initial weights for so long, which tells what was inherited from what training less
+does. A seed draws samples, wrong labels, initial weights and batches.
+
+From the root of the repository:
 
     python benchmarks/width_sweep.py --mnist mnist --fashion-mnist /usr/share/datasets/fashion-mnist
     python benchmarks/width_sweep.py --draw docs/assets/double-descent-networks.svg
@@ -107,7 +110,7 @@ def adam(rate: float) -> prunella.Recipe:
 
 SETTINGS = {
     "mlp": Setting(
-        title="MLP, MNIST",
+        title="MLP",
         data="mnist",
         build=Perceptron,
         widths=(4, 6, 8, 12, 16, 24, 32, 64, 128, 256),
@@ -117,7 +120,7 @@ SETTINGS = {
         recipe=adam(0.01),
     ),
     "cnn": Setting(
-        title="CNN, Fashion-MNIST",
+        title="CNN",
         data="fashion-mnist",
         build=Convolutional,
         widths=(2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64),
@@ -190,6 +193,9 @@ def stages(
     train(masked, setting, samples, seed=seed, part=2)
     yield "magnitude retrained", masked
     if width == setting.small:
+        short = initial(setting, width, seed=seed)
+        train(short, setting, samples, seed=seed, part=2)
+        yield "short", short
         return  # nothing to remove: pfp's networks are those of the magnitude
     graph = prunella.trace(model, samples.train.subset(range(1)).images.float())
     scored_on = samples.train.subset(range(len(samples.train) - SCORED_ON, len(samples.train)))
@@ -229,6 +235,20 @@ def cells() -> list[Cell]:
             for width in s.widths]  # fmt: skip
 
 
+def cell_of(row: Row) -> Cell:
+    return row["network"], int(row["seed"]), int(row["width"])
+
+
+def expected(cell: Cell) -> set[Stage]:
+    """What has a row for this network, seed and width."""
+    small = SETTINGS[cell[0]].small
+    if cell[2] < small:
+        return {"dense"}
+    if cell[2] == small:
+        return {"dense", "short", "magnitude", "magnitude retrained"}
+    return {*get_args(Stage)} - {"short"}
+
+
 def read(path: Path) -> list[Row]:
     if not path.exists():
         return []
@@ -251,15 +271,16 @@ def sweep(path: Path, folders: dict[str, Path | None]) -> None:
         for data, folder in folders.items()
     }
     rows = read(path)
-    known = {(row["network"], int(row["seed"]), int(row["width"])) for row in rows}
     for cell in cells():
-        if cell in known:
-            continue
         name, seed, _ = cell
+        own = [row for row in rows if cell_of(row) == cell]
+        if {row["stage"] for row in own} == expected(cell):
+            continue
         known_images, test = sets[SETTINGS[name].data]
         images = noisy(known_images, SETTINGS[name].samples, seed=seed)
         new = list(rows_of(cell, Samples(train=images, test=test)))
-        rows = [*rows, *new]
+        rows = [*(row for row in rows if row not in own), *new]
+        rows.sort(key=lambda row: cells().index(cell_of(row)))
         write(path, rows)
         print(*(", ".join(row.values()) for row in new), sep="\n", flush=True)
 
@@ -285,67 +306,77 @@ def interpolation(rows: Sequence[Row], network: str) -> int | None:
 
 LABELS: dict[Stage, str] = {
     "dense": "dense",
-    "magnitude": "pruned",
-    "magnitude retrained": "pruned, retrained",
-    "pfp": "pruned",
-    "pfp repaired": "pruned, repaired",
-    "pfp retrained": "pruned, retrained",
+    "short": "small network, trained as long as others retrain",
+    "magnitude": "magnitude",
+    "magnitude retrained": "magnitude, retrained",
+    "pfp": "pfp",
+    "pfp repaired": "pfp, repaired",
+    "pfp retrained": "pfp, retrained",
 }
 SMALL = "small network, trained directly"
+PANELS: tuple[tuple[str, str, tuple[Stage, ...]], ...] = (
+    ("training error", "train_error", ("dense",)),
+    ("retrained", "test_error", ("dense", "short", "magnitude retrained", "pfp retrained")),
+    ("not retrained", "test_error", ("dense", "magnitude", "pfp", "pfp repaired")),
+)
 
 
 def curves(rows: Sequence[Row], network: str, stage: Stage, column: str) -> Iterator[Curve]:
+    """A line with points; what all widths have in common is a level."""
+    setting = SETTINGS[network]
+    widths = [setting.small] if stage == "short" else setting.widths
     found = {
         width: [100 * value for value in values(rows, network, width, stage, column)]
-        for width in SETTINGS[network].widths
+        for width in widths
     }
     found = {width: errors for width, errors in found.items() if errors}
-    points = {
-        "name": LABELS[stage],
-        "x": tuple(map(float, found)),
-        "y": tuple(fmean(errors) for errors in found.values()),
-    }
-    yield Curve(**points)
-    spread = tuple(
-        stdev(errors) / len(errors) ** 0.5 if len(errors) > 1 else 0.0 for errors in found.values()
-    )
-    yield Curve(**points, errors=spread, marks=True)
+    means = tuple(fmean(errors) for errors in found.values())
+    if stage == "short":
+        yield level(setting, LABELS[stage], means[0], dashed=False)
+        return
+    places = tuple(map(float, found))
+    yield Curve(name=LABELS[stage], x=places, y=means)
+    errors = tuple(standard_error(errors) for errors in found.values())
+    yield Curve(name=LABELS[stage], x=places, y=means, errors=errors, marks=True)
 
 
-def panel(rows: Sequence[Row], network: str, what: str, chosen: Sequence[Stage]) -> Panel:
+def level(setting: Setting, name: str, value: float, *, dashed: bool) -> Curve:
+    ends = float(setting.widths[0]), float(setting.widths[-1])
+    return Curve(name=name, x=ends, y=(value, value), dashed=dashed)
+
+
+def standard_error(found: Sequence[float]) -> float:
+    return stdev(found) / len(found) ** 0.5 if len(found) > 1 else 0.0
+
+
+def panel(
+    rows: Sequence[Row], network: str, what: str, column: str, chosen: Sequence[Stage]
+) -> Panel:
     setting = SETTINGS[network]
-    column = "train_error" if what == "training" else "test_error"
     drawn = [curve for stage in chosen for curve in curves(rows, network, stage, column)]
-    if what != "training":
-        level = 100 * fmean(values(rows, network, setting.small, "dense", column))
-        ends = float(setting.widths[0]), float(setting.widths[-1])
-        drawn.append(Curve(name=SMALL, x=ends, y=(level, level), dashed=True))
+    if column == "test_error":
+        small = 100 * fmean(values(rows, network, setting.small, "dense", column))
+        drawn.append(level(setting, SMALL, small, dashed=True))
     first = interpolation(rows, network)
     return Panel(
         title=f"{setting.title}: {what}",
         x_title="width before pruning",
-        y_title="training error, %" if what == "training" else "test error, %",
+        y_title="training error, %" if column == "train_error" else "test error, %",
         curves=tuple(drawn),
-        lines=() if first is None else ((float(first), "interpolates"),),
+        lines=() if first is None else ((float(first), "fits all labels"),),
         log_x=True,
     )
 
 
 def study(rows: Sequence[Row]) -> Study:
     """F6: a column of panels for each network."""
-    wanted: dict[str, tuple[Stage, ...]] = {
-        "training": ("dense",),
-        "magnitude": ("dense", "magnitude", "magnitude retrained"),
-        "pfp": ("dense", "pfp", "pfp repaired", "pfp retrained"),
-    }
     return Study(
         key="networks",
         title="Networks of many widths, pruned to the size of a small one",
         text="Means of three seeds with their standard errors.",
-        panels=tuple(panel(rows, name, what, chosen) for what, chosen in wanted.items()
-                     for name in SETTINGS),
-        names=tuple(dict.fromkeys(LABELS[stage] for stage in get_args(Stage))),
-    )  # fmt: skip
+        panels=tuple(panel(rows, name, *what) for what in PANELS for name in SETTINGS),
+        names=tuple(LABELS.values()),
+    )
 
 
 def main() -> None:
