@@ -22,6 +22,7 @@ from __future__ import annotations
 import argparse
 import csv
 import functools
+import importlib
 import math
 import time
 from collections.abc import Callable, Iterator
@@ -180,6 +181,7 @@ def networks() -> dict[str, Callable[[], tuple[nn.Module, Tensor]]]:
         )
         for channels, outputs, kernel, side in LAYERS
     }
+    made["attention, 12 heads of 64, 197 tokens"] = attention
     made["ResNet-20 at 28"] = lambda: (
         prunella.networks.resnet20(in_channels=1), torch.randn(1, 1, 28, 28)
     )  # fmt: skip
@@ -188,6 +190,12 @@ def networks() -> dict[str, Callable[[], tuple[nn.Module, Tensor]]]:
         made[f"{name} at 224"] = functools.partial(build, "torchvision", name)
     made["resnet50 at 224, statistics of its inputs"] = functools.partial(normalised, "resnet50")
     return made
+
+
+def attention() -> tuple[nn.Module, Tensor]:
+    """A block of a vision transformer of the base size; its heads are units of 64 inputs each."""
+    block = importlib.import_module("timm.models.vision_transformer").Block(768, 12)
+    return nn.Sequential(block), torch.randn(1, 197, 768)
 
 
 def normalised(name: str) -> tuple[nn.Module, Tensor]:

@@ -19,7 +19,10 @@ from typing import Any
 
 import pytest
 
-from prunella.report import render, render_sequences
+from prunella.core.panels import Curve, Panel, Study
+from prunella.report import Table, render, render_sequences, render_studies
+from prunella.theory import advise, answer, family
+from prunella.theory.studies import advice_study
 
 BROWSER = (
     shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -185,6 +188,31 @@ def test_belief_step_by_step(browser: Browser, sample: ModuleType, width: int, d
     check(browser.open(page, width=width, dark=dark), width)
     many = sample.belief_walk(steps=80, count=30)
     check(browser.open(render_sequences(sample.sequence_report(walks=(many,))), width=width), width)
+
+
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+@pytest.mark.parametrize("width", [DESKTOP, PHONE])
+def test_calculator_of_the_theory(browser: Browser, width: int, dark: bool) -> None:
+    """Its page, and one of panels with points, bands and both scales."""
+    spectrum = family("spiked", 60)
+    advice = advise(spectrum.eigenvalues, spectrum.coefficients, 0.3, 20, 4)
+    numbers = tuple((f"{size:,}", "0.25") for size in advice.sizes)
+    table = Table(title="Every size", head=("features", "dense"), rows=numbers)
+    points = Curve(name="simulated", x=(1.0, 20.0), y=(0.4, 2.0), errors=(0.1, 0.2), marks=True)
+    line = Curve(name="predicted", x=(1.0, 5.0, 20.0), y=(0.5, float("inf"), 1.9), dashed=True)
+    panel = Panel(
+        title="Errors of a name long enough for two lines on a small screen", x_title="features",
+        y_title="squared error on new samples", curves=(line, points), log_y=True,
+        lines=((5.0, "as many as samples"),),
+    )  # fmt: skip
+    study = Study(key="more", title="More", text="Words.", panels=(panel, panel))
+    page = render_studies(
+        "Small or large?", answer(advice), [advice_study(advice, 20), study], tables=[table],
+        command="prunella theory predict --family spiked",
+    )  # fmt: skip
+    result = browser.open(page, width=width, dark=dark)
+    check(result, width)
+    assert (lightness(result["screen"]["ink"]) > 0.8) is dark
 
 
 def test_printing_is_light_fits_and_is_undone(browser: Browser, sample: ModuleType) -> None:

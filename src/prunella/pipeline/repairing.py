@@ -19,6 +19,7 @@ from prunella.core.progress import Progress, silent
 from prunella.plans import Plan
 from prunella.repair import Kind, Needs, cut_consumers, needs_of, reconstruct
 from prunella.retrain import reestimate_batchnorm
+from prunella.surgery import check_architecture
 
 # Four fifths of the samples are for the equations, one fifth to judge the repair. The more are for
 # layers with one equation to a sample and many inputs.
@@ -55,11 +56,19 @@ def repaired(
         progress: Reports batches.
 
     Raises:
-        InputError: the kind is unknown, or the outputs hold no logits.
+        InputError: the kind is unknown, a model is not the one of the plan, or the outputs hold no
+            logits.
         DataError: there are no samples.
     """
     if kind not in get_args(Kind):
         raise InputError(f"repair {kind!r}: expected one of {', '.join(get_args(Kind))}.")
+    check_architecture(model, plan.graph)
+    size = sum(parameter.numel() for parameter in small.parameters())
+    if size != plan.achieved.params:
+        raise InputError(
+            f"the small model has {size:,} parameters and the plan leaves {plan.achieved.params:,} "
+            "of the original; expected small to be plan.apply(model)."
+        )
     # A shuffling loader draws from the global generator; the result must depend on the seed alone.
     with torch.random.fork_rng():
         torch.manual_seed(seed)

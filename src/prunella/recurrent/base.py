@@ -17,6 +17,7 @@ from prunella.recurrent.checks import (
     check_choices,
     check_shares,
     check_sizes,
+    check_type,
     require_generator,
 )
 from prunella.recurrent.draws import Draws, fixed_generator, initial_belief
@@ -250,9 +251,7 @@ class ParticleFilterRNN(nn.Module, abc.ABC):
             InputError: as in `forward`; a deterministic run always needs a generator here.
         """
         if x.ndim != 2:
-            raise InputError(
-                f"step: x has shape {tuple(x.shape)}; expected one step of each sequence, (B, D)."
-            )
+            raise InputError(f"step: x has shape {tuple(x.shape)}; expected one step, (B, D).")
         self._check_settings()
         require_generator("step", generator, needed=self._is_deterministic)
         steps = steps_of(x.unsqueeze(0), None, input_size=self.input_size, batch_first=False)
@@ -335,6 +334,7 @@ class ParticleFilterRNN(nn.Module, abc.ABC):
         inputs: Tensor,  # (T, B, D)
     ) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:  # T of (B, G), T of (B,)
         """What the inputs add to gates and scores, for all steps at once and for no particle."""
+        check_type(inputs, self.score.weight)
         dtype = self._state_dtype
         gates = self.input_gates(features(self.control, inputs)).to(dtype)
         bias = self._gate_bias()

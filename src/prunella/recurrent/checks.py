@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+from torch import Tensor
 
 from prunella.core.errors import InputError
 from prunella.recurrent.belief import Belief
@@ -48,10 +49,25 @@ def require_generator(what: str, generator: torch.Generator | None, *, needed: b
         )
 
 
+def check_type(inputs: Tensor, weight: Tensor) -> None:
+    """Raise InputError where inputs are of another type than the weights, outside of autocast."""
+    free = torch.is_autocast_enabled(inputs.device.type)
+    if inputs.dtype != weight.dtype and not free:
+        raise InputError(
+            f"x has type {inputs.dtype} and the network {weight.dtype}; bring one to the type of "
+            f"the other, for instance with x.to({weight.dtype})."
+        )
+
+
 def check_belief(
     belief: Belief, *, batch: int, hidden_size: int, slots: int | None, memory: bool
 ) -> None:
     """Raise InputError unless a belief fits a network and a batch."""
+    if not isinstance(belief, Belief):
+        raise InputError(
+            f"the belief is a {type(belief).__name__}; expected a Belief, which forward, step and "
+            "initial_belief return."
+        )
     shape = tuple(belief.particles.shape)
     if len(shape) != 3 or shape[0] != batch or shape[2] != hidden_size:
         raise InputError(

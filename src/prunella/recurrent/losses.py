@@ -66,7 +66,7 @@ def regression_loss(
         log_weights: Normalised log-weights for the weighted ELBO; None counts particles alike.
 
     Raises:
-        InputError: shapes differ, sigma or a weight is out of range, or no step counts.
+        InputError: shapes differ, sigma, beta or a weight is out of range, or no step counts.
     """
     _check_shapes(mean_prediction, particle_predictions, targets.shape, log_weights)
     spread = torch.as_tensor(sigma, dtype=mean_prediction.dtype, device=mean_prediction.device)
@@ -108,7 +108,7 @@ def classification_loss(
         log_weights: Normalised log-weights for the weighted ELBO; None counts particles alike.
 
     Raises:
-        InputError: shapes differ, a label or a weight is out of range, or no step counts.
+        InputError: shapes differ, a label, beta or a weight is out of range, or no step counts.
     """
     classes = mean_logits.shape[-1]
     _check_shapes(mean_logits, particle_logits, (*labels.shape, classes), log_weights)
@@ -196,6 +196,8 @@ def _log_mean(
 
 
 def _combined(of_mean: Tensor, elbo: Tensor, shares: Tensor, beta: float) -> BeliefLoss:
+    if not 0 <= beta < math.inf:
+        raise InputError(f"beta is {beta!r}; expected a finite number of at least 0.")
     prediction, bound = (of_mean * shares).sum(), (elbo * shares).sum()
     return BeliefLoss(total=prediction + beta * bound, prediction=prediction, elbo=bound)
 

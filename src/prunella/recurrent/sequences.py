@@ -76,6 +76,8 @@ def steps_of(
     """Order a batch for the loop over time, or raise InputError."""
     if isinstance(x, PackedSequence):
         return _of_packed(x, lengths, input_size)
+    if not isinstance(x, Tensor):
+        raise InputError(f"x is a {type(x).__name__}; expected a tensor or a PackedSequence.")
     if x.ndim != 3 or x.shape[-1] != input_size or not x.is_floating_point():
         raise InputError(
             f"x has shape {tuple(x.shape)} and type {x.dtype}; expected numbers of shape "

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from prunella.core.beliefs import SequenceReport
-from prunella.core.version import __version__
 from prunella.report import units, words
 from prunella.report.beliefs import belief_figure
 from prunella.report.figures import training_figure
-from prunella.report.html import asset, environment, plotly_script, script_json
+from prunella.report.page import page
 
 
 def render_sequences(report: SequenceReport) -> str:
@@ -23,20 +22,12 @@ def render_sequences(report: SequenceReport) -> str:
         [units.score(column[row]) for column in columns]
         for row in range(min(map(len, columns), default=0))
     ]
-    page = (
-        environment()
-        .get_template("sequences.html.j2")
-        .render(
-            report=report,
-            beliefs=beliefs,
-            training=training,
-            rows=rows,
-            figure_data=script_json({figure.key: figure.spec for figure in shown}),
-            plotly=plotly_script() if shown else "",
-            style=asset("report.css"),
-            script=asset("report.js"),
-            created=words.when(report.created) if report.created else "",
-            version=__version__,
-        )
+    return page(
+        "sequences.html.j2",
+        shown,
+        report=report,
+        beliefs=beliefs,
+        training=training,
+        rows=rows,
+        created=words.when(report.created) if report.created else "",
     )
-    return page.lstrip().encode("utf-8", "replace").decode("utf-8")

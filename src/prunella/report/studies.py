@@ -6,9 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from prunella.core.panels import Study
-from prunella.core.version import __version__
 from prunella.report.curves import colours, panel_figures
-from prunella.report.html import asset, environment, plotly_script, script_json
+from prunella.report.page import page
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,24 +38,15 @@ def render_studies(
         command: How the page was made.
     """
     drawn = [(study, panel_figures(study), colours(study)) for study in studies]
-    figures = [figure for _, panels, _ in drawn for figure in panels]
-    page = (
-        environment()
-        .get_template("studies.html.j2")
-        .render(
-            title=title,
-            lead=lead,
-            drawn=[
-                (study, list(zip(study.panels, panels, strict=True)), painted)
-                for study, panels, painted in drawn
-            ],
-            tables=tables,
-            command=command,
-            figure_data=script_json({figure.key: figure.spec for figure in figures}),
-            plotly=plotly_script(),
-            style=asset("report.css"),
-            script=asset("report.js"),
-            version=__version__,
-        )
+    return page(
+        "studies.html.j2",
+        [figure for _, panels, _ in drawn for figure in panels],
+        title=title,
+        lead=lead,
+        drawn=[
+            (study, list(zip(study.panels, panels, strict=True)), painted)
+            for study, panels, painted in drawn
+        ],
+        tables=tables,
+        command=command,
     )
-    return page.lstrip().encode("utf-8", "replace").decode("utf-8")

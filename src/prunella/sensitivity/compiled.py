@@ -97,15 +97,26 @@ class Rows:
 
 def rows_of(norms: Norms) -> Rows:
     """Put norms in order."""
-    by_sign = norms.norms.expand(2, -1, -1).numpy()
-    by_size = np.concatenate([-by_sign[0], -by_sign[1]], axis=1)
-    most = max(1, int(np.count_nonzero(by_size, axis=1).max()))
-    order = by_size.argsort(axis=1)[:, :most]  # several times faster than torch's
-    return Rows(
-        places=norms.places,
-        norms=torch.from_numpy(np.take_along_axis(by_size, order, axis=1)).neg_(),
-        sums=torch.from_numpy(order.astype(np.int32)),
-    )
+    by_sign, outputs = norms.norms.numpy(), norms.norms.shape[2]
+    if len(by_sign) == 1:  # of both signs: an output's two sums stand side by side
+        sizes, sums = _in_order(by_sign[0])
+        sizes, sums = sizes.repeat(2, axis=1), sums.repeat(2, axis=1)
+        sums[:, 1::2] += outputs
+    elif np.minimum(*by_sign).any():
+        sizes, sums = _in_order(np.concatenate(by_sign, axis=1))
+    else:  # one entry for each output has one sign only: half as many to be put in order
+        sizes, sums = _in_order(np.maximum(*by_sign))
+        sums += np.take_along_axis(by_sign[1] > 0, sums, axis=1) * np.int32(outputs)
+    return Rows(places=norms.places, norms=torch.from_numpy(sizes), sums=torch.from_numpy(sums))
+
+
+def _in_order(
+    sizes: NDArray[np.float32],  # (U, E)
+) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
+    """Falling, and where each was; no more than the row with most of them has above 0."""
+    most = max(1, int(np.count_nonzero(sizes, axis=1).max()))
+    order = (-sizes).argsort(axis=1)[:, :most]  # several times faster than torch's
+    return np.take_along_axis(sizes, order, axis=1), order.astype(np.int32)
 
 
 def search(

@@ -95,11 +95,14 @@ def measured(
 def norms_of(weights: Weights, places: Tensor) -> Norms:
     """Measure the weights from each unit to each output, in the L2 norm."""
     flat = weights.plain.flatten(2)
+    if flat.shape[2] == places.shape[1] == 1:
+        single = (flat[:, :, 0] * weights.scale[:, None]).t()[places[:, 0]]  # (U, I)
+        norms = single.abs()[None] if weights.signed else torch.stack([single, -single]).clamp_(0)
+        return Norms(places=places, norms=norms, largest=single.abs().amax(dim=1))
     halves = [flat] if weights.signed else [flat.clamp(min=0), (-flat).clamp_(min=0)]
     # Scaled before they are squared, which might leave the range of float32.
     scaled = [half * weights.scale[:, None, None] for half in halves]
-    one = flat.shape[2] == 1
-    by_input = [h.squeeze(2).abs() if one else h.norm(dim=2) for h in scaled]  # (I, J) each
+    by_input = [half.norm(dim=2) for half in scaled]  # (I, J) each
     stacked = torch.stack(by_input).transpose(1, 2)  # (S, J, I)
     picked = stacked[:, places]  # (S, U, k, I)
     norms = picked.squeeze(2) if places.shape[1] == 1 else picked.norm(dim=2)

@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 
 from prunella.ops import Contraction, PlainCall, plain_calls
-from prunella.sensitivity import compiled
+from prunella.sensitivity import blocks, compiled
 from prunella.sensitivity.backlog import Seen
 from prunella.sensitivity.consumers import Norms, Weights, measured, norms_of
 from prunella.sensitivity.pieces import Piece, as_convolution, output_positions, pieces
@@ -168,6 +168,14 @@ class _Job:
     signed: bool
     reduction: Reduction
 
+    def in_blocks(self, places: Tensor) -> bool:
+        """Whether all parts of the units at these places (U, k) are computed, in matrix products.
+
+        Those would bound the largest entry of a unit, too, but loosely.
+        """
+        matrix = self.part.call.spatial == 0
+        return matrix and self.reduction == "inner" and places.shape[1] >= blocks.FROM
+
 
 def _raise(job: _Job, best: list[Tensor], prepared: Prepared) -> None:
     units = max(len(read) for _, read, _ in job.reads)
@@ -175,6 +183,7 @@ def _raise(job: _Job, best: list[Tensor], prepared: Prepared) -> None:
     positions = len(call.inputs) * math.prod(output_positions(call))
     shares = positions * len(call.weight) * sum(len(read) for _, read, _ in job.reads)
     fast = prepared.compiles(shares, call.inputs.device)
+    fast = fast and not any(job.in_blocks(places) for _, _, places in job.reads)
     cut = pieces(
         call, job.results, units=units, signed=job.signed, memory=prepared.memory, lean=fast
     )
@@ -190,13 +199,16 @@ def _raise(job: _Job, best: list[Tensor], prepared: Prepared) -> None:
             largest = best[number][chosen]
             # No share is larger than 1, which those of few positive weights often are.
             bar = largest.float().masked_fill(largest >= 1, math.inf)
+            bar = bar.to(piece.call.inputs.device)
             if sums is None:
                 rows = prepared.rows((*key, number), weights, places)
                 found = compiled.search(piece, weights, rows, known, bar, reduction=job.reduction)
+            elif job.in_blocks(places):
+                found = blocks.search(piece, weights, places, sums, bar, elements=prepared.elements)
             else:
                 norms = prepared.norms((*key, number), weights, places)
                 found = Search(
-                    piece, weights, norms, sums, bar.to(piece.call.inputs.device),
+                    piece, weights, norms, sums, bar,
                     reduction=job.reduction, elements=prepared.elements,
                 ).run()  # fmt: skip
             if len(found):

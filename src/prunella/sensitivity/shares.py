@@ -38,7 +38,7 @@ def largest_shares(
         window = seen[where].flatten(2).cpu().double()  # (K, J, T)
         products = weight[output].cpu().double().mul_(window)
         contributions = products.mul_((1 - 2 * sign.cpu())[:, None, None]).clamp_(min=0)
-        by_input = contributions.sum(dim=2)
+        by_input = contributions.sum(dim=2) if contributions.shape[2] > 1 else contributions[..., 0]
         owner, owned = some[:, 4].cpu(), row.cpu()[:, None]
         total = by_input.sum(dim=1)[owned[:, 0]]
         if reduction == "entry":

@@ -20,6 +20,7 @@ Integers = NDArray[np.int64] | NDArray[np.int32]
 STEP = 16  # of which tiles are multiples
 PART = 32  # positions of a tile that are searched at once; larger tiles are multiples of it
 SCOUTED = 16  # of so many tiles one is looked at first, where units are new
+SCOUTED_SUMS = 64  # of so many sums, those with the largest weights
 HITS = 4096  # pairs of unit and sum that are found in one go, and some more
 ROUNDING = np.float32(1e-4)  # more than rounding takes from a share
 MARGIN = np.float32(1 - 1e-3)  # what rounding may take from the bounds from norms, generously
@@ -108,12 +109,12 @@ def sweep(
                 activations, sample, first, many, size, inverse, seen, highest, quotients, bits
             )
             _smallest(block, inverse, parts, nearest, quotients, bits)
-            for part in range(parts if phase else 1):
-                following = 0
+            for turn in range(parts if phase else 1):
+                part, following = turn, 0
                 while following < units:
                     if phase == 0:
                         following, pairs = _above_at_top(
-                            seen, inverse, following, best, norms, rows, block, hits
+                            seen, inverse, highest, following, best, norms, rows, block, hits
                         )
                     else:
                         following, pairs = _above(
@@ -123,10 +124,14 @@ def sweep(
                         unit, rank = hits[0, hit], hits[1, hit]
                         row = rows[unit, rank]
                         output, sign = row % outputs, row // outputs
-                        cells, chosen[0] = 1, hits[2, hit]
+                        # Of what is known by now, which hits before this one have raised.
+                        bound = norms[unit, rank] * _factor(best[unit])
                         if phase > 0:
-                            bound = norms[unit, rank] * _factor(best[unit])
                             cells = _places(seen, part, unit, bound, block, row, chosen)
+                        else:
+                            part, top = hits[2, hit] // area, hits[2, hit] % area
+                            chosen[0] = top
+                            cells = int(seen[unit, part, top] * bound > block[row, part, top])
                         for choice in range(cells):
                             spot = part * area + chosen[choice]
                             where, position = sample, first + spot
@@ -300,24 +305,28 @@ def _any_above(values: Floats, bound: Any, limits: Floats) -> bool:
 
 
 def _above_at_top(
-    seen: Floats, inverse: Floats, first: int, best: Floats, norms: Floats, rows: Integers,
-    block: Floats, hits: Integers,
+    seen: Floats, inverse: Floats, highest: Floats, first: int, best: Floats, norms: Floats,
+    rows: Integers, block: Floats, hits: Integers,
 ) -> tuple[int, int]:  # fmt: skip
-    """The same, in the first part, at each unit's most promising position only, which is noted."""
-    count, full, unit = 0, hits.shape[1] - norms.shape[1], first
+    """The same at each unit's most promising position only, which is noted, in all of the tile."""
+    count, full, unit, area = 0, hits.shape[1] - norms.shape[1], first, seen.shape[2]
     while unit < len(seen) and count <= full:
-        highest, top = ZERO, 0
-        for place in range(seen.shape[2]):
-            quotient = seen[unit, 0, place] * inverse[0, place]
-            if quotient > highest:
-                highest, top = quotient, place
+        part, most, top = 0, ZERO, 0
+        for other in range(len(highest)):
+            if highest[other, unit] > highest[part, unit]:
+                part = other
+        for place in range(area):
+            quotient = seen[unit, part, place] * inverse[part, place]
+            if quotient > most:
+                most, top = quotient, place
         factor = _factor(best[unit])
-        part = seen[unit, 0, top] * factor
-        for rank in range(norms.shape[1] if highest * factor * norms[unit, 0] > ONE else 0):
+        reach = seen[unit, part, top] * factor
+        ranks = min(norms.shape[1], SCOUTED_SUMS)
+        for rank in range(ranks if most * factor * norms[unit, 0] > ONE else 0):
             hits[0, count] = unit
             hits[1, count] = rank
-            hits[2, count] = top
-            count += part * norms[unit, rank] > block[rows[unit, rank], 0, top]
+            hits[2, count] = part * area + top
+            count += reach * norms[unit, rank] > block[rows[unit, rank], part, top]
         unit += 1
     return unit, count
 

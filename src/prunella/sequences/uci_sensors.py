@@ -88,7 +88,7 @@ def arem(asked: Asked) -> SequenceSet:
     steps = _AREM_STEPS if asked.length is None else asked.length
     parts = empty_parts()
     for label, name in enumerate(_AREM_CLASSES):
-        for number, path in _numbered(folder / name, r"dataset(\d+)\.csv"):
+        for number, path in _numbered(folder / name, "dataset*.csv", _ADVICE.format("AReM", 366)):
             split: Split = {0: "test", 4: "validation"}.get(number % 5, "train")  # type: ignore[assignment]
             _add_windows(parts[split], _arem_rows(path), label, steps)
     return classified("arem", parts, asked, features=_AREM, classes=_AREM_CLASSES)
@@ -123,7 +123,7 @@ def walkers(asked: Asked) -> SequenceSet:
     advice = _ADVICE.format("User Identification From Walking Activity", 286)
     folder = _folder(asked, "1.csv to 22.csv", advice)
     steps = _UID_STEPS if asked.length is None else asked.length
-    found = list(_numbered(folder, r"(\d+)\.csv"))
+    found = list(_numbered(folder, "*.csv", advice))
     parts = empty_parts()
     for label, (_, path) in enumerate(found):
         columns = read_table(path, ("time", *_PLACES), headed=False)
@@ -199,12 +199,14 @@ def _folder(asked: Asked, what: str, advice: str) -> Path:
     return asked.data_dir
 
 
-def _numbered(folder: Path, pattern: str) -> Iterator[tuple[int, Path]]:
-    """Files by the number in their names, ascending."""
-    matches = [(re.fullmatch(pattern, path.name), path) for path in folder.glob("*")]
+def _numbered(folder: Path, pattern: str, advice: str) -> Iterator[tuple[int, Path]]:
+    """Files by the number in their names, which stands for the star, ascending."""
+    number = re.escape(pattern).replace(r"\*", r"(\d+)")
+    matches = [(re.fullmatch(number, path.name), path) for path in folder.glob("*")]
     found = sorted((int(match[1]), path) for match, path in matches if match)
     if not found:
-        raise FileError(f"{folder}: no files with names such as {pattern}; expected the published.")
+        name = pattern.replace("*", "1")
+        raise FileError(f"{folder}: holds no file {name}, nor with any other number. {advice}")
     yield from found
 
 

@@ -98,3 +98,12 @@ def test_outputs_that_are_not_finite_cannot_judge():
     batches[-1][-1, 0, 0, 0] = float("nan")
     with pytest.raises(DataError, match="the original's outputs are not finite on the samples"):
         prunella.repaired(model, plan.apply(model), plan, batches)
+
+
+def test_models_that_are_not_the_plans_are_refused():
+    model, plan, batches = cut()
+    small = plan.apply(model)
+    with pytest.raises(prunella.InputError, match="has shape"):
+        prunella.repaired(small, small, plan, batches)
+    with pytest.raises(prunella.InputError, match=r"expected small to be plan\.apply\(model\)"):
+        prunella.repaired(model, model, plan, batches)

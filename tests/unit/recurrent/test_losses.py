@@ -195,6 +195,7 @@ def test_gradients_of_the_losses():
     [
         ({"targets": torch.zeros(B, T, 3)}, r"mean predictions have shape .* and targets"),
         ({"sigma": 0.0}, r"sigma is 0.0; expected numbers greater than 0"),
+        ({"beta": float("nan")}, "beta is nan; expected a finite number of at least 0"),
         ({"mask": torch.zeros(B, T, dtype=torch.bool)}, "no labelled step counts"),
         ({"mask": torch.ones(B, T)}, r"mask has shape .* expected truth values"),
         ({"time_weights": torch.tensor([1.0, -1.0, 1.0, 1.0])}, "time weights are negative"),

@@ -369,7 +369,7 @@ def test_mistakes_in_calling():
         (lambda: cell(inputs(), belief), "the belief has no memory"),
         (lambda: slots(inputs(2), belief), r"expected \(B, K, H\) with B = 2"),
         (lambda: slots(inputs(), PFGRU(D, H, 3).initial_belief(B)), "norm='slot' fixes"),
-        (lambda: cell.step(inputs(), cell.initial_belief(B)), r"one step of each sequence"),
+        (lambda: cell.step(inputs(), cell.initial_belief(B)), r"expected one step, \(B, D\)"),
         (lambda: Belief(particles=torch.zeros(2, 3, 4), log_weights=torch.zeros(2)), r"\(B, K\)"),
         (lambda: Belief(particles=torch.zeros(2, 3, 4), log_weights=torch.zeros(2, 3),
                         memory=torch.zeros(2, 3)), "memory has shape"),
@@ -433,3 +433,18 @@ def test_settings_changed_later_are_checked(Cell, changes, words):
         setattr(cell, name, value)
     with pytest.raises(InputError, match=words):
         cell(inputs())
+
+
+@CELLS
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("x",), "x is a str; expected a tensor"),
+        ((inputs().numpy(),), "x is a ndarray; expected a tensor"),
+        ((inputs().double(),), "x has type torch.float64 and the network torch.float32"),
+        ((inputs(), (torch.zeros(B, H), torch.zeros(B, H))), "the belief is a tuple; expected"),
+    ],
+)
+def test_what_is_no_sequence_or_no_belief(Cell, arguments, words):
+    with pytest.raises(InputError, match=words):
+        Cell(D, H, K)(*arguments)

@@ -13,7 +13,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from kernel_calls import WAYS, caught, close, each, scores, take
-from prunella.sensitivity import compiled, kernels, sweep
+from prunella.sensitivity import blocks, compiled, kernels, sweep
 from prunella.sensitivity.backlog import Backlog
 from prunella.sensitivity.kernels import Prepared
 from prunella.sensitivity.reference import reference_sensitivities
@@ -101,7 +101,7 @@ def test_other_numbers_of_axes(way, transposed, dims, stride, padding, kind, see
     features=st.integers(1, 12),
     outputs=st.integers(1, 6),
     rows=st.integers(1, 9),
-    k=st.integers(1, 3),
+    k=st.one_of(st.integers(1, 3), st.integers(blocks.FROM, 20)),
     kind=KINDS,
     seed=st.integers(0, 10_000),
 )
@@ -112,6 +112,35 @@ def test_matrix_product_with_units_of_several_inputs(way, features, outputs, row
     for reduction in ("inner", "entry"):
         expected = reference_sensitivities(seen.call, units, reduction=reduction)
         close(scores(seen, units, reduction=reduction), expected)
+
+
+@pytest.mark.parametrize("together", [True, False])
+@pytest.mark.parametrize("kind", ["relu", "gelu"])
+def test_units_of_many_inputs_have_the_same_bits_in_products_of_blocks(
+    way, kind, together, monkeypatch
+):
+    """Whether a unit's columns lie side by side or not, and whatever is cut."""
+    torch.manual_seed(0)
+    layer = nn.Linear(24 * 18, 40)
+    with torch.no_grad():
+        layer.weight[3], layer.weight[4, :30] = 0, 0
+        layer.bias[7] = 1e4
+    seen = caught(layer, inputs((50, 24 * 18), kind))
+    order = torch.arange(24 * 18) if together else torch.randperm(24 * 18)
+    units, counts = order.view(24, 18), []
+    evaluate = kernels.largest_shares
+
+    def counting(piece, sums, *args, **kwargs):
+        counts.append(len(sums))
+        return evaluate(piece, sums, *args, **kwargs)
+
+    monkeypatch.setattr(kernels, "largest_shares", counting)
+    whole = scores(seen, units)
+    assert sum(counts) < 3 * 24
+    assert torch.equal(whole, scores(seen, units, memory=3 * 64 * 24 * 18 * 9))
+    monkeypatch.setattr(blocks, "FROM", 1000)
+    assert torch.equal(whole, scores(seen, units))
+    close(whole, reference_sensitivities(seen.call, units))
 
 
 @common

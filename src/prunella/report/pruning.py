@@ -1,27 +1,16 @@
-"""A report as one HTML page that needs no network and no other file."""
+"""The page on a pruned network."""
 
 from __future__ import annotations
 
-import json
 import statistics
 from collections.abc import Sequence
-from functools import lru_cache
-from importlib.resources import files
-from typing import Any
-
-from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
-from plotly.offline import get_plotlyjs
 
 from prunella.core.results import LayerReport, Report
-from prunella.core.version import __version__
 from prunella.report import units, words
 from prunella.report.figures import accuracy_figure, latency_figure, training_figure
 from prunella.report.layers import layer_figures, score_figures
+from prunella.report.page import page
 from prunella.report.walks import walk_figure, walk_rows, walk_sentence
-
-# Inside a script element these could end it, open a comment, or (U+2028, U+2029) end a line.
-_SCRIPT_ESCAPES = {ord(char): f"\\u{ord(char):04x}" for char in "<>&\u2028\u2029"}
 
 
 def render(report: Report) -> str:
@@ -34,65 +23,27 @@ def render(report: Report) -> str:
     scores = score_figures(report.layers)
     figures = (walk, accuracy, *layers, *scores, latency, training)
     shown = [figure for figure in figures if figure]
-    page = (
-        environment()
-        .get_template("report.html.j2")
-        .render(
-            report=report,
-            walk=walk,
-            robustness_rows=_robustness_rows(report),
-            walk_rows=walk_rows(report.walk) if report.walk else [],
-            walk_sentence=walk_sentence(report.walk) if report.walk else "",
-            accuracy=accuracy,
-            latency=latency,
-            training=training,
-            layers=layers,
-            scores=scores,
-            figures=shown,
-            figure_data=script_json({figure.key: figure.spec for figure in shown}),
-            plotly=plotly_script() if shown else "",
-            style=asset("report.css"),
-            script=asset("report.js"),
-            costs=_costs(report),
-            layer_rows=[_layer_row(layer) for layer in report.layers],
-            frozen=[layer for layer in report.layers if layer.reason],
-            training_rows=_training_rows(report),
-            words=words,
-            units=units,
-            version=__version__,
-        )
+    return page(
+        "report.html.j2",
+        shown,
+        report=report,
+        walk=walk,
+        robustness_rows=_robustness_rows(report),
+        walk_rows=walk_rows(report.walk) if report.walk else [],
+        walk_sentence=walk_sentence(report.walk) if report.walk else "",
+        accuracy=accuracy,
+        latency=latency,
+        training=training,
+        layers=layers,
+        scores=scores,
+        figures=shown,
+        costs=_costs(report),
+        layer_rows=[_layer_row(layer) for layer in report.layers],
+        frozen=[layer for layer in report.layers if layer.reason],
+        training_rows=_training_rows(report),
+        words=words,
+        units=units,
     )
-    # A lone surrogate, from an undecodable file name, cannot be written to a file.
-    return page.lstrip().encode("utf-8", "replace").decode("utf-8")
-
-
-@lru_cache(maxsize=1)
-def environment() -> Environment:
-    """Reads the templates of this package."""
-    return Environment(
-        loader=PackageLoader("prunella.report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-
-
-def asset(name: str) -> Markup:
-    """A file of this package, for a style or script element; it holds no "</"."""
-    return Markup((files("prunella.report") / "templates" / name).read_text("utf-8"))
-
-
-def script_json(data: Any) -> Markup:
-    """JSON for a script element: no layer's name can end the element."""
-    text = json.dumps(data, allow_nan=False, separators=(",", ":"), ensure_ascii=False)
-    return Markup(text.translate(_SCRIPT_ESCAPES))
-
-
-def plotly_script() -> Markup:
-    """Plotly for a script element; its strings hold "</script" and "<!--"."""
-    source = get_plotlyjs()
-    return Markup(source.replace("</script", "<\\/script").replace("<!--", "<\\!--"))
 
 
 def _costs(report: Report) -> list[tuple[str, str, str, str]]:
