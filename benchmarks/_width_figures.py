@@ -99,7 +99,7 @@ def study(rows: Sequence[Row]) -> Study:
     return Study(
         key="networks",
         title="Networks of many widths, pruned to the size of a small one",
-        text="Means of three seeds with their standard errors.",
+        text="Means of the seeds with their standard errors.",
         panels=tuple(panel(rows, name, *what) for what in PANELS for name in SETTINGS),
         names=tuple(LABELS.values()),
     )
