@@ -143,7 +143,7 @@ def test_the_reading_draws_the_conclusions_of_the_results(sweep, figures, errors
     wins = [
         width
         for width in sweep.SETTINGS["mlp"].widths
-        if errors("mlp", width, "pfp retrained") < errors("mlp", 8, "dense") and width > 8
+        if width > 8 and errors("mlp", width, "pfp retrained") < errors("mlp", 8, "dense")
     ]
     assert f"from width {wins[0]} on" in WORDS
     assert wins == [w for w in sweep.SETTINGS["mlp"].widths if w >= wins[0]]
