@@ -36,6 +36,7 @@ class Panel:
         y_title: Of the vertical axis.
         curves: What is drawn; later ones on top.
         lines: Places of vertical lines, with what they are.
+        log_x: Whether the horizontal axis is logarithmic.
         log_y: Whether the vertical axis is logarithmic.
         bands: Horizontal stretches (from, to) that are shaded.
     """
@@ -45,6 +46,7 @@ class Panel:
     y_title: str
     curves: tuple[Curve, ...]
     lines: tuple[tuple[float, str], ...] = ()
+    log_x: bool = False
     log_y: bool = False
     bands: tuple[tuple[float, float], ...] = ()
 

@@ -17,6 +17,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from operator import itemgetter
 from typing import Any, Literal
 
 import torch
@@ -297,7 +298,8 @@ class _Solver(CallWatcher):
         view = input_view(call)
         rows = partial(target.solving.blocks, view)
         equations = Equations(rows, len(target.solving), before)
-        judging = list(target.judging.blocks(view))
+        # In the type of the errors once, and not for each of them.
+        judging = [(read.double(), wanted) for read, wanted in target.judging.blocks(view)]
         found = _best(equations, self.ridges, judging, slack=target.solving.wanted.slack)
         if found is before:
             return
@@ -330,10 +332,12 @@ def _best(
     ]
     candidates = [(ridge, solution) for ridge, solution in made if solution is not None]
     mildest = reversed(candidates)
-    ridge, best = min(mildest, key=lambda pair: error(pair[1])) if judging else candidates[0]
+    if not judging:
+        return candidates[0][1]
+    left, ridge, best = min(((error(one), ridge, one) for ridge, one in mildest), key=itemgetter(0))
     for _ in range(_STEPS if slack else 0):
         step = None if ridge is None else equations.improved(best, ridge)
-        if step is None or not error(step) < _ENOUGH * error(best):
+        if step is None or not (now := error(step)) < _ENOUGH * left:
             break
-        best = step
+        left, best = now, step
     return best

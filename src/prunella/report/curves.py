@@ -53,18 +53,15 @@ def _figure(key: str, panel: Panel, painted: Mapping[str, str]) -> Figure:
     ]  # fmt: skip
     notes = [
         {
-            "text": plain(what), "x": place, "yref": "paper", "y": 1, "yanchor": "bottom",
+            # On a logarithmic axis shapes have places as they are, and notes their logarithms.
+            "text": plain(what), "x": math.log10(place) if panel.log_x else place,
+            "yref": "paper", "y": 1, "yanchor": "bottom",
             "showarrow": False, "font": SOFT_TEXT,
         }
         for place, what in panel.lines
     ]  # fmt: skip
-    ys = finite([y for curve in panel.curves for y in curve.y])
-    values = ticks(*span(ys, log=True), log=True) if panel.log_y else []
-    log: Spec = (
-        {"type": "log", "tickvals": values, "ticktext": [f"{value:g}" for value in values]}
-        if panel.log_y
-        else {}
-    )
+    xs = [x for curve in panel.curves for x in curve.x] if panel.log_x else []
+    ys = [y for curve in panel.curves for y in curve.y] if panel.log_y else []
     return Figure(
         key=key,
         label=f"{panel.title}: {panel.y_title} over {panel.x_title}; {', '.join(names)}.",
@@ -74,14 +71,22 @@ def _figure(key: str, panel: Panel, painted: Mapping[str, str]) -> Figure:
             "layout": layout(
                 _HEIGHT,
                 margin={"l": 56, "r": 16, "t": 24, "b": 48},
-                xaxis=axis(plain(panel.x_title)),
-                yaxis=axis(plain(panel.y_title), **log),
+                xaxis=axis(plain(panel.x_title), **_log(xs)),
+                yaxis=axis(plain(panel.y_title), **_log(ys)),
                 shapes=shapes,
                 annotations=notes,
             ),
             "narrow": {"margin.l": 48, "margin.r": 8},
         },
     )
+
+
+def _log(values: Sequence[float]) -> Spec:
+    """What makes an axis with these values logarithmic; nothing if there are none."""
+    if not values:
+        return {}
+    marked = ticks(*span(finite(values), log=True), log=True)
+    return {"type": "log", "tickvals": marked, "ticktext": [f"{value:g}" for value in marked]}
 
 
 def _trace(curve: Curve, colour: str) -> Spec:

@@ -79,7 +79,7 @@ def _panel(
 ) -> list[str]:
     xs = finite([x for curve in panel.curves for x in curve.x])
     ys = finite([y for curve in panel.curves for y in curve.y])
-    across = _Scale(*span(xs, log=False), left, _WIDTH, False)
+    across = _Scale(*span(xs, log=panel.log_x), left, _WIDTH, panel.log_x)
     up = _Scale(*span(ys, log=panel.log_y), top + _HEIGHT, -_HEIGHT, panel.log_y)
     middle, foot = left + _WIDTH / 2, top + _HEIGHT
     parts = [_text(left, top - 14, panel.title, colour=_BLACK, weight="600")]
@@ -91,7 +91,7 @@ def _panel(
     for value in ticks(up.low, up.high, log=panel.log_y):
         parts.append(f'<path d="M{left} {up.at(value)}h{_WIDTH}" stroke="{_LINE}"/>')
         parts.append(_text(left - 6, up.at(value) + 4, f"{value:g}", anchor="end"))
-    for value in ticks(across.low, across.high, log=False):
+    for value in ticks(across.low, across.high, log=panel.log_x):
         parts.append(f'<path d="M{across.at(value)} {foot}v4" stroke="{_GREY}"/>')
         parts.append(_text(across.at(value), foot + 17, f"{value:g}", anchor="middle"))
     parts.append(f'<path d="M{left} {foot}h{_WIDTH}" stroke="{_GREY}"/>')

@@ -29,12 +29,13 @@ from prunella.sensitivity.consumers import Norms, Weights, measured, norms_of
 from prunella.sensitivity.pieces import Piece, as_convolution, output_positions, pieces
 from prunella.sensitivity.search import Search
 from prunella.sensitivity.shares import Reduction, largest_shares
-from prunella.sensitivity.sums import bounded_sums, totals
+from prunella.sensitivity.sums import Sums, Totals, bounded_sums, close_sums, totals
 
 K = TypeVar("K", Weights, Norms, compiled.Rows)
 
 COMPILE_FROM = 1_000_000_000  # shares: compiling takes seconds, as does searching these without
 WARN_FROM = 300_000_000_000  # shares: minutes without compilation
+_CLOSE_FROM = 1 << 13  # products in a sum from which single precision is too wide
 _SLAB = 1 << 19  # elements looked at in one go, at most; 2 MiB of float32 stay in a core's cache
 
 
@@ -192,20 +193,21 @@ def _raise(job: _Job, best: list[Tensor], prepared: Prepared) -> None:
             return
         key = (call.name, job.part.first, job.part.number, piece.rows, job.signed)
         weights = prepared.weights(key, piece)
-        known = totals(piece, weights)
-        sums = None if fast else bounded_sums(piece, weights, known)
+        known, sums = _sums(job, piece, weights, fast=fast)
         for number, read, places in job.reads:
             chosen = read.cpu()
             largest = best[number][chosen]
             # No share is larger than 1, which those of few positive weights often are.
             bar = largest.float().masked_fill(largest >= 1, math.inf)
             bar = bar.to(piece.call.inputs.device)
-            if sums is None:
+            if known is not None:
                 rows = prepared.rows((*key, number), weights, places)
                 found = compiled.search(piece, weights, rows, known, bar, reduction=job.reduction)
             elif job.in_blocks(places):
+                assert sums is not None
                 found = blocks.search(piece, weights, places, sums, bar, elements=prepared.elements)
             else:
+                assert sums is not None
                 norms = prepared.norms((*key, number), weights, places)
                 found = Search(
                     piece, weights, norms, sums, bar,
@@ -217,6 +219,19 @@ def _raise(job: _Job, best: list[Tensor], prepared: Prepared) -> None:
                 )
                 largest = torch.maximum(largest, higher)
                 best[number] = best[number].index_copy(0, chosen, largest)
+
+
+def _sums(
+    job: _Job, piece: Piece, weights: Weights, *, fast: bool
+) -> tuple[Totals | None, Sums | None]:
+    """What compiled code bounds the sums from, or else their bounds."""
+    blockwise = any(job.in_blocks(places) for _, _, places in job.reads)
+    if blockwise and weights.plain[0].numel() >= _CLOSE_FROM:
+        close = close_sums(piece, weights)
+        if close is not None:
+            return None, close
+    known = totals(piece, weights)
+    return (known, None) if fast else (None, bounded_sums(piece, weights, known))
 
 
 def _results_by_part(

@@ -58,6 +58,26 @@ def test_svg_puts_larger_values_higher_and_keeps_proportions():
     assert one - ten == pytest.approx(ten - hundred, abs=0.3)
 
 
+def test_widths_that_double_are_equally_far_apart():
+    marks = Curve(name="a", x=(8, 16, 32), y=(1, 2, 3), marks=True)
+    panel = Panel(
+        title="first", x_title="width", y_title="error", curves=(marks,), lines=((16.0, "here"),),
+        log_x=True,
+    )  # fmt: skip
+    doubling = Study(key="key", title="Title", text="Text.", panels=(panel,))
+    root = ElementTree.fromstring(draw_svg(doubling))
+    first, second, third = (float(c.get("cx")) for c in root.iter(f"{NAMESPACE}circle"))
+    assert second - first == pytest.approx(third - second, abs=0.2)
+    assert {"10", "20"} <= {text.text for text in root.iter(f"{NAMESPACE}text")}
+    layout = panel_figures(doubling)[0].spec["layout"]
+    assert layout["xaxis"]["type"] == "log"
+    assert layout["xaxis"]["tickvals"] == [10, 20]
+    assert "type" not in layout["yaxis"]
+    # plotly wants the place of a line as it is, and that of its name as a logarithm.
+    assert layout["shapes"][0]["x0"] == 16
+    assert layout["annotations"][0]["x"] == pytest.approx(math.log10(16))
+
+
 @pytest.mark.parametrize(
     ("low", "high", "log", "expected"),
     [
