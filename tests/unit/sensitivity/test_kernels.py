@@ -114,6 +114,54 @@ def test_matrix_product_with_units_of_several_inputs(way, features, outputs, row
         close(scores(seen, units, reduction=reduction), expected)
 
 
+@common
+@given(
+    features=st.integers(1, 9),
+    outputs=st.integers(1, 6),
+    rows=st.integers(1, 9),
+    kind=KINDS,
+    positive=st.booleans(),
+    seed=st.integers(0, 10_000),
+)
+def test_sums_of_many_products_are_bounded_in_float64(
+    way, features, outputs, rows, kind, positive, seed
+):
+    """As if there were very many; where some output has no sum of one sign, as without that."""
+    torch.manual_seed(seed)
+    layer = nn.Linear(features * 17, outputs)
+    if positive:
+        with torch.no_grad():
+            layer.weight[0].abs_()
+    seen = caught(layer, inputs((rows, features * 17), kind))
+    units = torch.randperm(features * 17).view(features, 17)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(kernels, "_CLOSE_FROM", 1)
+        found = scores(seen, units)
+    close(found, reference_sensitivities(seen.call, units))
+
+
+def test_fewer_shares_of_sums_of_many_products_are_evaluated(monkeypatch):
+    """Those of inputs that are alike lie close together."""
+    torch.manual_seed(0)
+    layer = nn.Linear(24 * 400, 8)
+    with torch.no_grad():
+        seen = caught(layer, torch.rand(24 * 400) + 0.1 * torch.rand(60, 24 * 400))
+    units, counts = torch.arange(24 * 400).view(24, 400), []
+    evaluate = kernels.largest_shares
+
+    def counting(piece, sums, *args, **kwargs):
+        counts.append(len(sums))
+        return evaluate(piece, sums, *args, **kwargs)
+
+    monkeypatch.setattr(kernels, "largest_shares", counting)
+    found = scores(seen, units)
+    few = sum(counts)
+    monkeypatch.setattr(kernels, "_CLOSE_FROM", 1 << 30)
+    counts.clear()
+    assert torch.equal(found, scores(seen, units))
+    assert few < sum(counts) / 2
+
+
 @pytest.mark.parametrize("together", [True, False])
 @pytest.mark.parametrize("kind", ["relu", "gelu"])
 def test_units_of_many_inputs_have_the_same_bits_in_products_of_blocks(
