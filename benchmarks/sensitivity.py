@@ -4,7 +4,8 @@ Run from the root of the repository; two threads, about half an hour on a quiet 
 
     python benchmarks/sensitivity.py --out benchmarks/results/sensitivity.csv
 
-or in parts, `--only NAME ...` with `--append` for all but the first.
+or in parts, `--only NAME ...` with `--append` for all but the first; with `--layers WEIGHT ...`
+only those rows of a table are measured again.
 
 Each consumer is timed by itself: one forward pass of the layer and one pass of the layer with
 everything that its sensitivities need, block by block in turns, over all blocks but those in which
@@ -25,8 +26,9 @@ import functools
 import importlib
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -111,10 +113,15 @@ def layer_rows(name: str, model: nn.Module, example: Tensor, args: argparse.Name
     torch.manual_seed(1)
     batches = [torch.randn(BLOCK, *example.shape[1:]) for _ in range(args.samples // BLOCK)]
     graph = prunella.trace(model, example)
+    if args.layers:
+        read = [group for group in graph.groups if read_by(group, args.layers)]
+        graph = replace(graph, groups=tuple(read))
     times = ByLayer(args.clock)
     with times.watching():
         prunella.sensitivities(model, graph, batches, memory=args.memory)
-    wanted = [key for key in times.forward if not name.startswith("conv ") or key == "3.weight"]
+    chosen = args.layers or times.forward
+    wanted = [key for key in times.forward if key in chosen]
+    wanted = [key for key in wanted if not name.startswith("conv ") or key == "3.weight"]
     return [
         {
             "network": name,
@@ -127,6 +134,11 @@ def layer_rows(name: str, model: nn.Module, example: Tensor, args: argparse.Name
         }
         for key in wanted
     ]
+
+
+def read_by(group: prunella.ChannelGroup, layers: Sequence[str]) -> bool:
+    """Whether one of some layers reads a group's units."""
+    return any(member.role == "consumer" and member.tensor in layers for member in group.members)
 
 
 def network_row(name: str, model: nn.Module, example: Tensor, args: argparse.Namespace) -> Row:
@@ -248,6 +260,10 @@ def write(rows: list[Row], args: argparse.Namespace) -> None:
     )
 
 
+def _is(row: Row, name: str, layers: Container[object]) -> bool:
+    return row["network"] == name and row["layer"] in layers
+
+
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, required=True)
@@ -256,6 +272,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--memory", type=int, default=1 << 30)
     parser.add_argument("--quick", action="store_true", help="leave out the large networks")
     parser.add_argument("--only", nargs="+", metavar="NAME", choices=networks(), help="only these")
+    parser.add_argument("--layers", nargs="+", metavar="WEIGHT", help="with --only: these rows")
     parser.add_argument("--append", action="store_true", help="keep the other rows of the table")
     parser.add_argument("--processor-time", action="store_true", help="for a busy machine")
     args = parser.parse_args()
@@ -270,11 +287,18 @@ def main() -> None:
     quick = [name for name in networks() if not name.startswith(LARGE)]
     names = args.only or (quick if args.quick else list(networks()))
     rows = read(args.out) if args.append and args.out.exists() else []
-    rows = [row for row in rows if row["network"] not in names]
+    if not args.layers:
+        rows = [row for row in rows if row["network"] not in names]
     for name in names:
         torch.manual_seed(0)
         model, example = networks()[name]()
         model.eval()
+        if args.layers:
+            found = {row["layer"]: row for row in layer_rows(name, model, example, args)}
+            print(name, *found.values(), flush=True)
+            rows = [found[row["layer"]] if _is(row, name, found) else row for row in rows]
+            write(rows, args)
+            continue
         # First, before anything has taken memory that the process keeps.
         whole = [] if name.startswith("conv ") else [network_row(name, model, example, args)]
         found = layer_rows(name, model, example, args)

@@ -112,6 +112,13 @@ def finite(values: Sequence[float]) -> list[float]:
     return [value for value in values if math.isfinite(value)]
 
 
+def ends(curve: Curve, *, log: bool) -> list[float]:
+    """The values of a curve and the ends of their bars; on a log scale those above 0."""
+    pairs = zip(curve.y, curve.errors, strict=False)
+    bars = [end for y, error in pairs for end in (y - error, y + error)]
+    return [*curve.y, *(end for end in bars if end > 0 or not log)]
+
+
 def span(values: Sequence[float], *, log: bool) -> tuple[float, float]:
     """From a little below the least to a little above the greatest value."""
     low, high = min(values), max(values)

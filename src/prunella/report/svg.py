@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from prunella.core.panels import Curve, Panel, Study
-from prunella.report.curves import INK, colours, finite, span, ticks
+from prunella.report.curves import INK, colours, ends, finite, span, ticks
 
 _WIDTH, _HEIGHT, _GAP = 340, 240, 24  # of the area inside of the axes, and between panels
 _LEFT, _TOP, _BOTTOM = 56, 34, 46  # room for labels around it
@@ -78,7 +78,7 @@ def _panel(
     panel: Panel, painted: Mapping[str, str], left: float, top: float, key: str
 ) -> list[str]:
     xs = finite([x for curve in panel.curves for x in curve.x])
-    ys = finite([y for curve in panel.curves for y in curve.y])
+    ys = finite([y for curve in panel.curves for y in ends(curve, log=panel.log_y)])
     across = _Scale(*span(xs, log=panel.log_x), left, _WIDTH, panel.log_x)
     up = _Scale(*span(ys, log=panel.log_y), top + _HEIGHT, -_HEIGHT, panel.log_y)
     middle, foot = left + _WIDTH / 2, top + _HEIGHT

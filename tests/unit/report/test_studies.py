@@ -11,7 +11,7 @@ import pytest
 
 from prunella.core.panels import Curve, Panel, Study
 from prunella.report import Table, draw_svg, render_studies
-from prunella.report.curves import INK, PALETTE, colours, panel_figures, span, ticks
+from prunella.report.curves import INK, PALETTE, colours, ends, panel_figures, span, ticks
 
 NAMESPACE = "{http://www.w3.org/2000/svg}"
 
@@ -45,6 +45,17 @@ def test_svg_is_well_formed_and_draws_every_value():
     # An infinite value leaves a gap: a piece of one point and a piece of two.
     assert any(re.fullmatch(r"M[\d. ]+M[\d. ]+L[\d. ]+", path) for path in paths)
     assert draw_svg(study()) == draw_svg(study())
+
+
+@pytest.mark.parametrize(("log", "error"), [(False, 50.0), (True, 9.0)])
+def test_bars_lie_inside_of_the_axes(log, error):
+    marks = Curve(name="m", x=(0, 1), y=(10, 20), errors=(error, 1.0), marks=True)
+    low, high = span(ends(marks, log=log), log=log)
+    assert low < 10 - error
+    assert high > 10 + (error if error > 11 else 11)
+    assert (low > 0) is log
+    # Of a bar that would reach 0 on a log scale the upper end counts.
+    assert ends(Curve(name="m", x=(0,), y=(1,), errors=(2,)), log=True) == [1, 3]
 
 
 def test_svg_puts_larger_values_higher_and_keeps_proportions():
