@@ -45,6 +45,11 @@ def main():
     small = nn.Sequential(nn.Linear(2, 3), nn.ReLU(), nn.Linear(3, 2))
     small_x = torch.randn(2, 2)
     prunella.sensitivities(small, prunella.trace(small, small_x[:1]), [small_x])
+    convolutions = nn.Sequential(
+        nn.Conv2d(1, 2, 3, padding=1), nn.GELU(), nn.Conv2d(2, 2, 3, padding=1)
+    )
+    small_x = torch.randn(2, 1, 8, 8)
+    prunella.sensitivities(convolutions, prunella.trace(convolutions, small_x[:1]), [small_x])
     with torch.no_grad():
         model(x[:8])
         forward = peak(lambda: model(x[:8]))
