@@ -18,7 +18,6 @@ from prunella.sensitivity.pieces import Piece
 from prunella.sensitivity.sums import Sums
 
 FROM = 16  # inputs that a unit owns; with fewer, the shares are too many for their products
-_ROUNDING = 1e-4  # of a unit's part, in parts of that of either sign together
 _TINY = 1e-30  # shares below count as 0
 
 
@@ -35,8 +34,10 @@ def search(
     best = best.clone()
     lower = sums.lower[:, 0].flatten(1)  # (2, I * R)
     rows = sums.total.shape[2]
+    # Of a unit's part, in parts of that of either sign together: twice the bound of `measured`.
+    rounding = 2 * (places.shape[1] + 8) * torch.finfo(torch.float32).eps
     kept: list[tuple[Tensor, Tensor, Tensor]] = []  # units, shares at most, and sums
-    for units, total, result in _parts(piece, weights, places, elements):
+    for units, total, result in _parts(piece, weights, places, rounding, elements):
         for sign in range(2):
             most = total.add(result, alpha=1 - 2 * sign).div_(lower[sign])  # (u, I * R)
             hit = (most.amax(dim=1) >= best[units].clamp(min=_TINY)).nonzero()[:, 0]
@@ -44,7 +45,7 @@ def search(
                 continue
             most, whole, unit = most[hit], total[hit], hit + units.start
             largest, where = most.max(dim=1)
-            lost = 2 * _ROUNDING * whole.gather(1, where[:, None])[:, 0] / lower[sign, where]
+            lost = 2 * rounding * whole.gather(1, where[:, None])[:, 0] / lower[sign, where]
             least = (largest - lost) * _share_left(sums, sign, where)
             best[unit] = torch.fmax(best[unit], least)
             row, spot = (most >= best[unit, None].clamp(min=_TINY)).nonzero().unbind(1)
@@ -60,13 +61,13 @@ def search(
 
 
 def _parts(
-    piece: Piece, weights: Weights, places: Tensor, elements: int
+    piece: Piece, weights: Weights, places: Tensor, rounding: float, elements: int
 ) -> Iterator[tuple[slice, Tensor, Tensor]]:
     """Some units after the other: their scaled parts of |z|, at most, and of z; (u, I * R) each."""
     inputs = piece.call.inputs[0]  # (J, R)
     size = inputs.abs() if piece.signed else inputs
     plain, absolute = weights.plain[..., 0], weights.absolute[..., 0]  # (I, J)
-    enlarged = (1 + _ROUNDING) / (1 - SLACK * weights.error)
+    enlarged = (1 + rounding) / (1 - SLACK * weights.error)
     count = max(1, elements // (len(plain) * inputs.shape[1]))
     for first in range(0, len(places), count):
         units = slice(first, min(first + count, len(places)))

@@ -193,24 +193,24 @@ def _raise(job: _Job, best: list[Tensor], prepared: Prepared) -> None:
             return
         key = (call.name, job.part.first, job.part.number, piece.rows, job.signed)
         weights = prepared.weights(key, piece)
-        known, sums = _sums(job, piece, weights, fast=fast)
+        known = _known(job, piece, weights, fast=fast)
         for number, read, places in job.reads:
             chosen = read.cpu()
             largest = best[number][chosen]
             # No share is larger than 1, which those of few positive weights often are.
             bar = largest.float().masked_fill(largest >= 1, math.inf)
             bar = bar.to(piece.call.inputs.device)
-            if known is not None:
+            if isinstance(known, Totals):
                 rows = prepared.rows((*key, number), weights, places)
                 found = compiled.search(piece, weights, rows, known, bar, reduction=job.reduction)
             elif job.in_blocks(places):
-                assert sums is not None
-                found = blocks.search(piece, weights, places, sums, bar, elements=prepared.elements)
+                found = blocks.search(
+                    piece, weights, places, known, bar, elements=prepared.elements
+                )
             else:
-                assert sums is not None
                 norms = prepared.norms((*key, number), weights, places)
                 found = Search(
-                    piece, weights, norms, sums, bar,
+                    piece, weights, norms, known, bar,
                     reduction=job.reduction, elements=prepared.elements,
                 ).run()  # fmt: skip
             if len(found):
@@ -221,17 +221,15 @@ def _raise(job: _Job, best: list[Tensor], prepared: Prepared) -> None:
                 best[number] = best[number].index_copy(0, chosen, largest)
 
 
-def _sums(
-    job: _Job, piece: Piece, weights: Weights, *, fast: bool
-) -> tuple[Totals | None, Sums | None]:
+def _known(job: _Job, piece: Piece, weights: Weights, *, fast: bool) -> Totals | Sums:
     """What compiled code bounds the sums from, or else their bounds."""
     blockwise = any(job.in_blocks(places) for _, _, places in job.reads)
     if blockwise and weights.plain[0].numel() >= _CLOSE_FROM:
         close = close_sums(piece, weights)
         if close is not None:
-            return None, close
+            return close
     known = totals(piece, weights)
-    return (known, None) if fast else (None, bounded_sums(piece, weights, known))
+    return known if fast else bounded_sums(piece, weights, known)
 
 
 def _results_by_part(

@@ -24,6 +24,19 @@ def way(request, monkeypatch):
     return take(request.param, monkeypatch)
 
 
+@pytest.fixture
+def evaluated(monkeypatch):
+    """How many shares each evaluation was asked for."""
+    counts, evaluate = [], kernels.largest_shares
+
+    def counting(piece, sums, *args, **kwargs):
+        counts.append(len(sums))
+        return evaluate(piece, sums, *args, **kwargs)
+
+    monkeypatch.setattr(kernels, "largest_shares", counting)
+    return counts
+
+
 def inputs(shape, kind):
     """Activations as different functions leave them."""
     x = torch.randn(shape)
@@ -140,32 +153,25 @@ def test_sums_of_many_products_are_bounded_in_float64(
     close(found, reference_sensitivities(seen.call, units))
 
 
-def test_fewer_shares_of_sums_of_many_products_are_evaluated(monkeypatch):
+def test_fewer_shares_of_sums_of_many_products_are_evaluated(evaluated, monkeypatch):
     """Those of inputs that are alike lie close together."""
     torch.manual_seed(0)
     layer = nn.Linear(24 * 400, 8)
     with torch.no_grad():
         seen = caught(layer, torch.rand(24 * 400) + 0.1 * torch.rand(60, 24 * 400))
-    units, counts = torch.arange(24 * 400).view(24, 400), []
-    evaluate = kernels.largest_shares
-
-    def counting(piece, sums, *args, **kwargs):
-        counts.append(len(sums))
-        return evaluate(piece, sums, *args, **kwargs)
-
-    monkeypatch.setattr(kernels, "largest_shares", counting)
+    units = torch.arange(24 * 400).view(24, 400)
     found = scores(seen, units)
-    few = sum(counts)
+    few = sum(evaluated)
     monkeypatch.setattr(kernels, "_CLOSE_FROM", 1 << 30)
-    counts.clear()
+    evaluated.clear()
     assert torch.equal(found, scores(seen, units))
-    assert few < sum(counts) / 2
+    assert few < sum(evaluated) / 2
 
 
 @pytest.mark.parametrize("together", [True, False])
 @pytest.mark.parametrize("kind", ["relu", "gelu"])
 def test_units_of_many_inputs_have_the_same_bits_in_products_of_blocks(
-    way, kind, together, monkeypatch
+    way, kind, together, evaluated, monkeypatch
 ):
     """Whether a unit's columns lie side by side or not, and whatever is cut."""
     torch.manual_seed(0)
@@ -175,16 +181,9 @@ def test_units_of_many_inputs_have_the_same_bits_in_products_of_blocks(
         layer.bias[7] = 1e4
     seen = caught(layer, inputs((50, 24 * 18), kind))
     order = torch.arange(24 * 18) if together else torch.randperm(24 * 18)
-    units, counts = order.view(24, 18), []
-    evaluate = kernels.largest_shares
-
-    def counting(piece, sums, *args, **kwargs):
-        counts.append(len(sums))
-        return evaluate(piece, sums, *args, **kwargs)
-
-    monkeypatch.setattr(kernels, "largest_shares", counting)
+    units = order.view(24, 18)
     whole = scores(seen, units)
-    assert sum(counts) < 3 * 24
+    assert sum(evaluated) < 3 * 24
     assert torch.equal(whole, scores(seen, units, memory=3 * 64 * 24 * 18 * 9))
     monkeypatch.setattr(blocks, "FROM", 1000)
     assert torch.equal(whole, scores(seen, units))
@@ -308,22 +307,14 @@ def test_positions_with_doubtful_sums_are_searched_by_the_definition(monkeypatch
     assert 16 <= count < 3 * 144
 
 
-def test_most_shares_are_never_evaluated(way, monkeypatch):
+def test_most_shares_are_never_evaluated(way, evaluated):
     torch.manual_seed(0)
     layer = nn.Conv2d(32, 32, 3, padding=1, bias=False)
     blocks = [caught(layer, torch.relu(torch.randn(8, 32, 12, 12))) for _ in range(3)]
-    counts = []
-    evaluate = kernels.largest_shares
-
-    def counting(piece, sums, *args, **kwargs):
-        counts.append(len(sums))
-        return evaluate(piece, sums, *args, **kwargs)
-
-    monkeypatch.setattr(kernels, "largest_shares", counting)
     best = torch.zeros(32, dtype=torch.float64)
     for block in blocks:
         best = scores(block, each(32), best=best)
-    assert sum(counts) < 0.01 * 3 * 8 * 32 * 144
+    assert sum(evaluated) < 0.01 * 3 * 8 * 32 * 144
 
 
 def test_dead_inputs_and_dead_outputs(way):
@@ -411,7 +402,7 @@ def test_waiting_changes_nothing_but_the_number_of_calls(memory):
     for call in calls:
         counts += [search(seen) for seen in backlog.add(call)]
     counts += [search(seen) for seen in backlog.rest()]
-    assert sum(counts) == 8 * len(calls)
+    assert sum(evaluated) == 8 * len(calls)
     assert (len(counts) < len(calls)) == (memory > 1 << 15)
     for place, kind in enumerate((False, True)):
         alone = torch.zeros(4, dtype=torch.float64)
