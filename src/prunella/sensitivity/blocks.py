@@ -15,10 +15,10 @@ from torch import Tensor
 
 from prunella.sensitivity.consumers import SLACK, Weights
 from prunella.sensitivity.pieces import Piece
+from prunella.sensitivity.shares import LEAST
 from prunella.sensitivity.sums import Sums
 
 FROM = 16  # inputs that a unit owns; with fewer, the shares are too many for their products
-_TINY = 1e-30  # shares below count as 0
 
 
 def search(
@@ -40,7 +40,7 @@ def search(
     for units, total, result in _parts(piece, weights, places, rounding, elements):
         for sign in range(2):
             most = total.add(result, alpha=1 - 2 * sign).div_(lower[sign])  # (u, I * R)
-            hit = (most.amax(dim=1) >= best[units].clamp(min=_TINY)).nonzero()[:, 0]
+            hit = (most.amax(dim=1) >= best[units].clamp(min=LEAST)).nonzero()[:, 0]
             if len(hit) == 0:
                 continue
             most, whole, unit = most[hit], total[hit], hit + units.start
@@ -48,7 +48,7 @@ def search(
             lost = 2 * rounding * whole.gather(1, where[:, None])[:, 0] / lower[sign, where]
             least = (largest - lost) * _share_left(sums, sign, where)
             best[unit] = torch.fmax(best[unit], least)
-            row, spot = (most >= best[unit, None].clamp(min=_TINY)).nonzero().unbind(1)
+            row, spot = (most >= best[unit, None].clamp(min=LEAST)).nonzero().unbind(1)
             key = torch.stack([spot // rows, spot % rows, torch.full_like(spot, sign)])
             kept.append((unit[row], most[row, spot], key))
     if not kept:

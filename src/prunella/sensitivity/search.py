@@ -14,12 +14,11 @@ from torch import Tensor
 from prunella.sensitivity.consumers import Norms, Weights
 from prunella.sensitivity.norms import activation_norms
 from prunella.sensitivity.pieces import Piece
-from prunella.sensitivity.shares import Reduction
+from prunella.sensitivity.shares import LEAST, Reduction
 from prunella.sensitivity.sums import Sums
 
 _POWER = 16  # of the norm over outputs that stands in for their maximum
 _MARGIN = 1e-3  # what rounding may take from the bounds from norms, generously
-_TINY = 1e-30  # shares below count as 0
 _ROUNDING = 1e-4  # the same for a single unit's part of a sum, and its share
 
 
@@ -69,7 +68,7 @@ class Search:
     @property
     def _limit(self) -> Tensor:
         # Not 0, so that what an idle unit sees stays 0 and not NaN.
-        return (self.best * (1 - _MARGIN)).clamp_(min=_TINY)
+        return (self.best * (1 - _MARGIN)).clamp_(min=LEAST)
 
     def _tight(self, loose: Tensor) -> Tensor:
         """Bounds (2, n, U, P) to the power `_POWER`, from that norm over all outputs."""

@@ -11,6 +11,7 @@ from prunella.sensitivity.pieces import Piece
 
 Reduction = Literal["inner", "entry"]
 
+LEAST = 1e-30  # shares below count as 0
 _SOME = 1024  # shares evaluated in one go, at most: of many, most are of a unit that has reached 1
 
 
