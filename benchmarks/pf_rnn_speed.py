@@ -5,7 +5,7 @@ Run from the root of the repository, one thread, some minutes:
     git clone https://github.com/Yusufma03/pfrnns
     python benchmarks/pf_rnn_speed.py --public pfrnns --out benchmarks/results/pf-rnn-speed.csv
 
-Three implementations of the same step (forward, the published loss, backward, gradient clipping,
+Implementations of the same step (forward, the published loss, backward, gradient clipping,
 RMSprop; dropout 0; batch norm by particle slot, as in the public code):
 
 - `public`: the public implementation as it is, `Localizer.step` of its `model.py`; only where
@@ -13,8 +13,10 @@ RMSprop; dropout 0; batch norm by particle slot, as in the public code):
 - `tiled`: written for this comparison from the equations, in plain autograd, the input repeated for
   every particle.
 - `prunella`: `unroll` and `published_localisation_loss`.
+- `compiled`: the same through `torch.compile`, only with `--compiled`, and for few steps: the
+  graph has them one after another, and compiling takes a minute for ten or so, not counted here.
 
-All three take their inputs from the public localiser's map and sensor layers where it is at hand,
+All take their inputs from the public localiser's map and sensor layers where it is at hand,
 else from noise of the same shape. Steps are timed in turns by processor time; `ms` is the median,
 `ratio` the median over rounds of the other's time by prunella's of the same round. `peak_mb` is how
 much the resident set of a process of its own grew at most during two steps (Linux).
@@ -39,6 +41,7 @@ from torch.nn import functional as F
 from prunella.recurrent import PFGRU, PFLSTM, published_localisation_loss
 
 CELLS = {"PFLSTM": PFLSTM, "PFGRU": PFGRU}
+INPUTS = 64  # of the recurrent network
 Step = Callable[[], None]
 
 
@@ -48,7 +51,7 @@ class Tiled(nn.Module):
     def __init__(self, cell: str, size: int, count: int) -> None:
         super().__init__()
         self.lstm, self.size, self.count = cell == "PFLSTM", size, count
-        self.control, self.observation = nn.Linear(size, 32), nn.Linear(size, 32)
+        self.control, self.observation = nn.Linear(INPUTS, 32), nn.Linear(INPUTS, 32)
         self.score = nn.Linear(size + 32, 1)
         self.gates = nn.Linear(size + 32, (5 if self.lstm else 2) * size)
         self.candidate = nn.Linear(size + 32, 2 * size)
@@ -132,7 +135,7 @@ def make_step(name: str, cell: str, args: argparse.Namespace) -> Step:
     batch, time_ = args.batch, args.steps
     maps, targets = torch.randn(batch, 1, 10, 10), torch.rand(batch, time_, 3)
     seen, moves = torch.rand(batch, time_, 5), torch.randn(batch, time_, 3)
-    noise = torch.randn(batch, time_, 64)
+    noise = torch.randn(batch, time_, INPUTS)
     localiser, settings = public_localiser(args.public, cell, args) if args.public else (None, None)
     if name == "public":
         assert localiser is not None
@@ -143,18 +146,21 @@ def make_step(name: str, cell: str, args: argparse.Namespace) -> Step:
     if name == "tiled":
         network: nn.Module = Tiled(cell, args.size, args.particles)
     else:
-        network = CELLS[cell](64, args.size, args.particles, norm="slot")
+        network = CELLS[cell](INPUTS, args.size, args.particles, norm="slot")
     head = nn.Linear(args.size, 3)
     scale = torch.tensor([10.0, 10.0, 2 * torch.pi])
 
+    unroll = network.unroll if isinstance(network, PFLSTM | PFGRU) else None
+    if name == "compiled":
+        unroll = torch.compile(unroll, fullgraph=True)
+
     def loss() -> Tensor:
         x = noise if localiser is None else front(localiser, maps, seen, moves)
-        if isinstance(network, Tiled):
+        if unroll is None:
             particles, logs = network(x)
             means = (logs.exp().unsqueeze(2) @ particles).squeeze(2)
         else:
-            assert isinstance(network, (PFLSTM, PFGRU))
-            trajectory, _ = network.unroll(x)
+            trajectory, _ = unroll(x)
             particles, means = trajectory.particles, trajectory.means()
         return published_localisation_loss(
             head(means).sigmoid(), head(particles).sigmoid(), targets / scale
@@ -192,8 +198,11 @@ def measured(cell: str, names: list[str], args: argparse.Namespace) -> list[dict
                 times[name].append(time.process_time() - start)
     rows: list[dict[str, object]] = []
     for name in names:
-        command = [sys.executable, __file__, "--memory", name, cell, *sys.argv[1:]]
-        peak = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+        peak: float | str = ""  # of a compiled step it would be the compiler's
+        if name != "compiled":
+            command = [sys.executable, __file__, "--memory", name, cell, *sys.argv[1:]]
+            done = subprocess.run(command, check=True, capture_output=True, text=True)
+            peak = round(float(done.stdout))
         ratios = [a / b for a, b in zip(times[name], times["prunella"], strict=True)]
         rows.append({
             "cell": cell, "implementation": name, "batch": args.batch, "steps": args.steps,
@@ -201,7 +210,7 @@ def measured(cell: str, names: list[str], args: argparse.Namespace) -> list[dict
             "ms": round(1e3 * statistics.median(times[name])),
             "ratio": round(statistics.median(ratios), 2),
             "ratio_lowest": round(min(ratios), 2), "ratio_highest": round(max(ratios), 2),
-            "peak_mb": round(float(peak)),
+            "peak_mb": peak,
         })  # fmt: skip
         print(rows[-1], flush=True)
     return rows
@@ -211,6 +220,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, default=Path("runs/pf-rnn-speed.csv"))
     parser.add_argument("--public", type=Path, help="a checkout of Yusufma03/pfrnns")
+    parser.add_argument("--compiled", action="store_true", help="through torch.compile, too")
     parser.add_argument("--batch", type=int, default=128)
     parser.add_argument("--steps", type=int, default=80)
     parser.add_argument("--particles", type=int, default=30)
@@ -222,7 +232,8 @@ def main() -> None:
     if args.memory:
         print(peak_mb(*args.memory, args))
         return
-    names = ["prunella", "tiled"] + (["public"] if args.public else [])
+    names = ["prunella", "tiled"]
+    names += ["public"] * bool(args.public) + ["compiled"] * args.compiled
     rows = [row for cell in CELLS for row in measured(cell, names, args)]
     args.out.parent.mkdir(parents=True, exist_ok=True)
     with args.out.open("w", newline="", encoding="utf-8") as file:

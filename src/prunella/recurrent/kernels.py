@@ -243,7 +243,7 @@ class LSTMTransition(torch.autograd.Function):
         if slope is None:
             of_spread.zero_()
         else:
-            torch.mul(inner, slope, out=of_spread)
+            of_spread.copy_(inner).mul_(slope)  # `out=` of a view does not compile
         dtype = ctx.setting.product_dtype
         return (
             product(grads, weight, dtype) if ctx.needs_input_grad[0] else None,
