@@ -87,6 +87,10 @@ ABLATIONS: Mapping[str, Sized] = {
     "pf-lstm-10": pf("pf-lstm", particles=10),
     "pf-lstm-30": pf("pf-lstm", particles=30),
     "pf-lstm-loud": pf("pf-lstm", noise=0.7),
+    "pf-lstm-systematic": pf("pf-lstm", scheme="systematic"),
+    "pf-lstm-apart": pf(  # all that keeps particles apart
+        "pf-lstm", scheme="systematic", resampling="ess", noise=0.7, beta=1.0
+    ),
 }
 CONFIGURATIONS = {**FAMILIES, **ABLATIONS}
 ENSEMBLES = {

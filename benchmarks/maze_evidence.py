@@ -4,12 +4,12 @@ Reads the weights that maze.py left beside its table, with the same options, and
 same test walks. Nothing is trained or chosen. OUT-beliefs.csv has, by step: errors of the place in
 cells squared for each coordinate (of the mean, of the mean without the weights, of the best
 particle, of a particle in the mean), the effective sample size before resampling, and how far
-particles lie from their mean, in cells. OUT-particles.csv has the error of the last step with other
-numbers of particles than in training. Rows of these two are not made again. OUT-gaps.csv is; it
-has by how much the first of two networks has
-the smaller error at the last step, in percent of the second's: the mean of the gaps of those
-seeds that both were trained from, its standard error over the seeds, and that over the walks
-(2,000 bootstrap samples of the walks, the seeds averaged).
+particles lie from their mean, in cells. OUT-lineages.csv has how many of the particles before the
+first step have descendants after a step. OUT-particles.csv has the error of the last step with
+other numbers of particles than in training. Rows of these three are not made again. OUT-gaps.csv
+is; it has by how much the first of two networks has the smaller error at the last step, in percent
+of the second's: the mean of the gaps of those seeds that both were trained from, its standard error
+over the seeds, and that over the walks (2,000 bootstrap samples of the walks, the seeds averaged).
 
     python benchmarks/maze_evidence.py --rates maze-search.csv --data-seed 2 --seeds 0 1 2 \
         --sequences 1000 --epochs 25 --out maze.csv
@@ -36,13 +36,17 @@ BELIEFS = (
     "configuration", "seed", "step", "mean", "unweighted", "best_particle", "one_particle",
     "effective", "spread",
 )  # fmt: skip
+LINEAGES = ("configuration", "seed", "step", "lineages")
 PARTICLES = ("configuration", "seed", "particles", "last")
 GAPS = ("first", "second", "seeds", "gap", "seeds_standard_error", "walks_standard_error")
-WITH_BELIEF = ("pf-lstm", "pf-gru", "pf-lstm-30", "pf-lstm-no-elbo", "pf-lstm-no-resampling")
+WITH_BELIEF = (
+    "pf-lstm", "pf-gru", "pf-lstm-30", "pf-lstm-no-elbo", "pf-lstm-no-resampling",
+    "pf-lstm-systematic", "pf-lstm-loud", "pf-lstm-apart",
+)  # fmt: skip
 AGAINST = {
     "pf-lstm": (
         "lstm-equal", "lstm-large", "bn-lstm-equal", "pf-lstm-1", "pf-lstm-no-elbo",
-        "pf-lstm-no-resampling", "pf-lstm-tanh",
+        "pf-lstm-no-resampling", "pf-lstm-tanh", "pf-lstm-loud", "pf-lstm-apart",
     ),
     "pf-gru": ("gru-equal", "gru-large", "bn-gru-equal"),
     "pf-lstm-30": ("lstm-equal", "bn-lstm-equal", "pf-lstm-1", "pf-lstm"),
@@ -96,6 +100,20 @@ def beliefs_of(bench: Bench, name: str, seed: int) -> list[Row]:
     ]
 
 
+def lineages_of(bench: Bench, name: str, seed: int) -> list[Row]:
+    """Their mean over the test walks, by step."""
+    network = bench.load(name, seed)
+    assert isinstance(network, SequenceNetwork)
+    torch.manual_seed(seed)
+    with torch.no_grad():
+        counts = network.unroll(bench.data.test.inputs)[1].lineages().double().mean(0)
+    return [
+        {"configuration": name, "seed": seed, "step": step, "lineages": f"{counts[step - 1]:.2f}"}
+        for step in STEPS
+        if step <= len(counts)
+    ]
+
+
 def particles_of(bench: Bench, name: str, seed: int) -> list[Row]:
     """The error of the last step with other numbers of particles."""
     network = bench.load(name, seed)
@@ -142,13 +160,19 @@ def main() -> None:
         return
     beside = {
         kind: Table(given.out.with_name(f"{given.out.stem}-{kind}.csv"), columns)
-        for kind, columns in (("beliefs", BELIEFS), ("particles", PARTICLES), ("gaps", GAPS))
+        for kind, columns in (
+            ("beliefs", BELIEFS),
+            ("lineages", LINEAGES),
+            ("particles", PARTICLES),
+            ("gaps", GAPS),
+        )
     }
     there = {(row["configuration"], row["seed"]) for row in beside["particles"].rows()}
     for name in WITH_BELIEF:
         for seed in trained(name):
             if (name, str(seed)) not in there:
                 beside["beliefs"].add(beliefs_of(bench, name, seed))
+                beside["lineages"].add(lineages_of(bench, name, seed))
                 beside["particles"].add(particles_of(bench, name, seed))
     beside["gaps"].path.unlink(missing_ok=True)
     judged = cache(lambda name, seed: places_of(bench, name, seed))

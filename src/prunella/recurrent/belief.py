@@ -101,7 +101,8 @@ class Trajectory:
             log_weights (B, T, K). Where a sequence has ended particles are 0 and weights 1/K.
         filtered_log_weights: (B, T, K) log-weights of each step before its resampling, in the order
             of the particles then: what an observation did to the belief.
-        ancestors: (B, T, K) which of the particles before resampling each one is a copy of.
+        ancestors: (B, T, K) which of the particles before resampling each one is a copy of; where a
+            sequence has ended each is its own.
     """
 
     beliefs: Belief
@@ -128,6 +129,22 @@ class Trajectory:
         After resampling it says little: with alpha = 1 it is K at every step.
         """
         return effective_sample_size(self.filtered_log_weights)
+
+    def lineages(self) -> Tensor:  # (B, T)
+        """How many of the particles before the first step have descendants after each step.
+
+        It never grows. Where it is 1 all particles go back to one, and differ by the noise since
+        then alone. Resampling makes it fall even if all weights are even, unless it is systematic.
+        Source: docs/theory/particle-filter-rnn.md, section 3.
+        """
+        batch, _, count = self.ancestors.shape
+        first = torch.arange(count, device=self.ancestors.device).expand(batch, count)
+        found = [self.ancestors.new_zeros(batch, 0)]
+        for step in self.ancestors.unbind(1):
+            first = first.gather(1, step)
+            alive = torch.zeros_like(first).scatter_(1, first, 1)
+            found.append(alive.sum(1, keepdim=True))
+        return torch.cat(found, 1)
 
 
 def weighted_mean(

@@ -70,13 +70,15 @@ def trajectory_of(
     states: Sequence[Step],  # T
     final: Belief,  # (B, K, H)
 ) -> Trajectory:  # (B, T, ...)
-    """All steps laid out side by side; particles 0 and weights 1/K where sequences have ended."""
+    """All steps laid out side by side; particles 0, weights 1/K where sequences have ended."""
     even, weights = -math.log(final.num_particles), final.log_weights
+    found = steps.stacked([s.ancestors for s in states], -1, weights.detach().long())
+    own = torch.arange(final.num_particles, device=found.device)
     return Trajectory(
         beliefs=Belief(
             particles=steps.stacked([s.belief.particles for s in states], 0.0, final.particles),
             log_weights=steps.stacked([s.belief.log_weights for s in states], even, weights),
         ),
         filtered_log_weights=steps.stacked([s.filtered for s in states], even, weights),
-        ancestors=steps.stacked([s.ancestors for s in states], 0, weights.detach().long()),
+        ancestors=torch.where(found < 0, own, found),
     )

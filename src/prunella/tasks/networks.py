@@ -191,6 +191,7 @@ def core_of(architecture: Architecture, inputs: int) -> Recurrent:
         architecture.particles,
         alpha=architecture.alpha,
         resampling=architecture.resampling,
+        scheme=architecture.scheme,
         norm="none" if tanh else "feature",
         activation="tanh" if tanh else "leaky_relu",
     )

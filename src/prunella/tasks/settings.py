@@ -31,7 +31,13 @@ class Architecture(BaseModel):
     alpha: float = Field(
         0.5, ge=0, le=1, description="Share of the weights in what particles are drawn from."
     )
-    resampling: Literal["always", "never"] = Field("always", description="Draw particles anew.")
+    resampling: Literal["always", "ess", "never"] = Field(
+        "always", description="Draw particles anew; ess: where half of them or more are of no use."
+    )
+    scheme: Literal["multinomial", "systematic"] = Field(
+        "multinomial",
+        description="How; systematic keeps particles of even weights as they are.",
+    )
     noise: float = Field(
         0.05, gt=0, description="Standard deviation of the particles' noise before any training."
     )

@@ -111,10 +111,12 @@ def test_bounded_outputs_and_dropout():
 
 @pytest.mark.parametrize(("candidate", "has_norm"), [("bn-relu", True), ("tanh", False)])
 def test_candidate_of_particles(candidate, has_norm):
-    core = network("pf-lstm", candidate=candidate, resampling="never", alpha=0.3).core
+    core = network(
+        "pf-lstm", candidate=candidate, resampling="ess", scheme="systematic", alpha=0.3
+    ).core
     assert (core.norm is not None) == has_norm
     assert core.activation == ("leaky_relu" if has_norm else "tanh")
-    assert (core.resampling, core.alpha) == ("never", 0.3)
+    assert (core.resampling, core.scheme, core.alpha) == ("ess", "systematic", 0.3)
 
 
 @pytest.mark.parametrize("noise", [0.05, 0.7])
