@@ -5,11 +5,15 @@ same test walks. Nothing is trained or chosen. OUT-beliefs.csv has, by step: err
 cells squared for each coordinate (of the mean, of the mean without the weights, of the best
 particle, of a particle in the mean), the effective sample size before resampling, and how far
 particles lie from their mean, in cells. OUT-lineages.csv has how many of the particles before the
-first step have descendants after a step. OUT-particles.csv has the error of the last step with
-other numbers of particles than in training. Rows of these three are not made again. OUT-gaps.csv
-is; it has by how much the first of two networks has the smaller error at the last step, in percent
-of the second's: the mean of the gaps of those seeds that both were trained from, its standard error
-over the seeds, and that over the walks (2,000 bootstrap samples of the walks, the seeds averaged).
+first step have descendants after a step. OUT-densities.csv has, for
+every network, the mean logarithm of the density that its prediction has at the true place (nats for
+both coordinates): the mixture of a belief's particles, or a Gaussian around a prediction without
+particles, with the standard deviation, one for each step, that is best on the validation walks.
+OUT-particles.csv has the error of the last step with other numbers of particles than in training.
+Rows of these four are not made again. OUT-gaps.csv is; it has by how much the first of two networks
+has the smaller error at the last step, in percent of the second's: the mean of the gaps of those
+seeds that both were trained from, its standard error over the seeds, and that over the walks (2,000
+bootstrap samples of the walks, the seeds averaged).
 
     python benchmarks/maze_evidence.py --rates maze-search.csv --data-seed 2 --seeds 0 1 2 \
         --sequences 1000 --epochs 25 --out maze.csv
@@ -24,10 +28,12 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from _sequences import BATCH, CONFIGURATIONS, Bench, Row, Table, bench_of, parser, rates_from
+from prunella.recurrent import PFGRU, PFLSTM, PredictiveMixture
 from prunella.retrain.assess import seed_epoch
+from prunella.sequences import SequenceSet
 from prunella.tasks import SequenceNetwork
 
 STEPS = (1, 2, 5, 10, 20, 40)
@@ -37,16 +43,18 @@ BELIEFS = (
     "effective", "spread",
 )  # fmt: skip
 LINEAGES = ("configuration", "seed", "step", "lineages")
+DENSITIES = ("configuration", "seed", "step", "sigma", "log_density")
+SIGMAS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 1.0, 1.2, 1.4, 1.7, 2.0, 2.4, 2.8, 3.2)
 PARTICLES = ("configuration", "seed", "particles", "last")
 GAPS = ("first", "second", "seeds", "gap", "seeds_standard_error", "walks_standard_error")
 WITH_BELIEF = (
     "pf-lstm", "pf-gru", "pf-lstm-30", "pf-lstm-no-elbo", "pf-lstm-no-resampling",
-    "pf-lstm-systematic", "pf-lstm-loud", "pf-lstm-apart",
+    "pf-lstm-systematic", "pf-lstm-apart",
 )  # fmt: skip
 AGAINST = {
     "pf-lstm": (
         "lstm-equal", "lstm-large", "bn-lstm-equal", "pf-lstm-1", "pf-lstm-no-elbo",
-        "pf-lstm-no-resampling", "pf-lstm-tanh", "pf-lstm-loud", "pf-lstm-apart",
+        "pf-lstm-no-resampling", "pf-lstm-tanh", "pf-lstm-systematic", "pf-lstm-apart",
     ),
     "pf-gru": ("gru-equal", "gru-large", "bn-gru-equal"),
     "pf-lstm-30": ("lstm-equal", "bn-lstm-equal", "pf-lstm-1", "pf-lstm"),
@@ -114,6 +122,48 @@ def lineages_of(bench: Bench, name: str, seed: int) -> list[Row]:
     ]
 
 
+def mixture_of(
+    network: nn.Module, samples: SequenceSet, step: int, *, seed: int
+) -> tuple[Tensor, Tensor, Tensor]:  # (N, K, 2), (N, K), (N, 2)
+    """Predicted places and their log-weights at a step, and the true places."""
+    torch.manual_seed(seed)
+    with torch.no_grad():
+        if isinstance(network, SequenceNetwork) and isinstance(network.core, PFLSTM | PFGRU):
+            found, trajectory = network.unroll(samples.inputs[:, :step])
+            places, logs = found.particles[:, -1], trajectory.log_weights[:, -1]
+        else:
+            places = network(samples.inputs[:, :step]).mean[:, -1:]
+            logs = places.new_zeros(places.shape[:-1])
+    truth = samples.in_units(samples.targets)[:, step - 1, :2]
+    return samples.in_units(places)[..., :2].double(), logs.double(), truth.double()
+
+
+def densities_of(bench: Bench, name: str, seed: int) -> list[Row]:
+    """How probable a network finds the true places of the test walks, by step."""
+    network, rows = bench.load(name, seed), []
+    for step in (step for step in STEPS if step <= bench.data.test.targets.shape[1]):
+        chosen, judged = (
+            mixture_of(network, samples, step, seed=seed)
+            for samples in (bench.data.validation, bench.data.test)
+        )
+        sigma = max(SIGMAS, key=lambda s: log_density(*chosen, sigma=s))
+        known = {"configuration": name, "seed": seed, "step": step, "sigma": sigma}
+        rows.append({**known, "log_density": f"{log_density(*judged, sigma=sigma):.4f}"})
+    return rows
+
+
+def log_density(
+    places: Tensor,  # (N, K, 2)
+    log_weights: Tensor,  # (N, K)
+    truth: Tensor,  # (N, 2)
+    *,
+    sigma: float,
+) -> float:
+    """Mean over the walks."""
+    mixture = PredictiveMixture(predictions=places, log_weights=log_weights, sigma=sigma)
+    return float(mixture.log_density(truth).mean())
+
+
 def particles_of(bench: Bench, name: str, seed: int) -> list[Row]:
     """The error of the last step with other numbers of particles."""
     network = bench.load(name, seed)
@@ -163,17 +213,23 @@ def main() -> None:
         for kind, columns in (
             ("beliefs", BELIEFS),
             ("lineages", LINEAGES),
+            ("densities", DENSITIES),
             ("particles", PARTICLES),
             ("gaps", GAPS),
         )
     }
     there = {(row["configuration"], row["seed"]) for row in beside["particles"].rows()}
+    known = {(row["configuration"], row["seed"]) for row in beside["densities"].rows()}
     for name in WITH_BELIEF:
         for seed in trained(name):
             if (name, str(seed)) not in there:
                 beside["beliefs"].add(beliefs_of(bench, name, seed))
                 beside["lineages"].add(lineages_of(bench, name, seed))
                 beside["particles"].add(particles_of(bench, name, seed))
+    for name in CONFIGURATIONS:
+        for seed in trained(name):
+            if (name, str(seed)) not in known:
+                beside["densities"].add(densities_of(bench, name, seed))
     beside["gaps"].path.unlink(missing_ok=True)
     judged = cache(lambda name, seed: places_of(bench, name, seed))
     for first, seconds in AGAINST.items():

@@ -1,6 +1,6 @@
 """Pictures of the comparison in the maze, from the tables of maze.py and maze_evidence.py.
 
-    python benchmarks/maze_figures.py --tables benchmarks/results/maze.csv \
+    python benchmarks/maze_figures.py --tables benchmarks/results/maze-long.csv \
         --out docs/assets/maze-comparison.svg
 """
 
@@ -22,6 +22,12 @@ SHOWN = {
     "gru-equal": "GRU",
     "bn-lstm-equal": "BN-LSTM",
     "bn-gru-equal": "BN-GRU",
+}
+BELIEFS_SHOWN = {
+    "pf-lstm": "PF-LSTM",
+    "pf-gru": "PF-GRU",
+    "pf-lstm-systematic": "PF-LSTM, systematic draws",
+    "pf-lstm-apart": "PF-LSTM, all that keeps particles apart",
 }
 Rows = list[dict[str, str]]
 
@@ -93,7 +99,12 @@ def particles(rows: Rows, evaluated: Rows) -> Panel:
 
 
 def along(beliefs: Rows) -> Panel:
-    curves = [by(beliefs, "step", "spread", name) for name in ("pf-lstm", "pf-gru")]
+    there = {row["configuration"] for row in beliefs}
+    curves = [
+        by(beliefs, "step", "spread", name, label=label)
+        for name, label in BELIEFS_SHOWN.items()
+        if name in there
+    ]
     return Panel(
         title="How far particles lie from their mean",
         x_title="step",

@@ -69,6 +69,11 @@ def test_the_maze_from_the_search_to_the_picture(script, tmp_path, capsys):
     gaps = {(r["first"], r["second"]): float(r["gap"]) for r in rows(tmp_path / "maze-gaps.csv")}
     shares = [1 - one["pf-gru", s] / one["gru-equal", s] for s in ("0", "1")]
     assert gaps["pf-gru", "gru-equal"] == pytest.approx(100 * sum(shares) / 2, abs=0.06)
+    densities = rows(tmp_path / "maze-densities.csv")
+    trained = {(row["configuration"], row["seed"]) for row in table if row["best_epoch"]}
+    assert {(row["configuration"], row["seed"]) for row in densities} == trained
+    for row in rows(tmp_path / "maze-lineages.csv"):
+        assert 1 <= float(row["lineages"]) <= 3
     for row in rows(tmp_path / "maze-beliefs.csv"):
         assert float(row["best_particle"]) <= float(row["one_particle"])
         assert 1 <= float(row["effective"]) <= 3
