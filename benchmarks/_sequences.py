@@ -77,7 +77,7 @@ FAMILIES: Mapping[str, Sized] = {
     "bn-lstm-equal": equal("bn-lstm", "pf-lstm"),
     "bn-gru-equal": equal("bn-gru", "pf-gru"),
 }
-# These have the learning rate of pf-lstm.
+# These have the learning rate of pf-lstm, or of pf-gru.
 ABLATIONS: Mapping[str, Sized] = {
     "pf-lstm-1": pf("pf-lstm", particles=1),
     "pf-lstm-no-elbo": pf("pf-lstm", beta=0.0),
@@ -88,6 +88,7 @@ ABLATIONS: Mapping[str, Sized] = {
     "pf-lstm-30": pf("pf-lstm", particles=30),
     "pf-lstm-loud": pf("pf-lstm", noise=0.7),
     "pf-lstm-systematic": pf("pf-lstm", scheme="systematic"),
+    "pf-gru-systematic": pf("pf-gru", scheme="systematic"),
     "pf-lstm-apart": pf(  # all that keeps particles apart
         "pf-lstm", scheme="systematic", resampling="ess", noise=0.7, beta=1.0
     ),
@@ -166,7 +167,9 @@ class Bench:
     rates: Mapping[str, float]  # learning rate of each family
 
     def rate(self, name: str) -> float:
-        return self.rates["pf-lstm" if name in ABLATIONS else ENSEMBLES.get(name, name)]
+        if name in ABLATIONS:
+            return self.rates[self.architecture(name).core]
+        return self.rates[ENSEMBLES.get(name, name)]
 
     def architecture(self, name: str) -> Architecture:
         return architecture_of(ENSEMBLES.get(name, name), self.base, self.data)

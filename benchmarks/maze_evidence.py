@@ -57,6 +57,7 @@ AGAINST = {
         "pf-lstm-no-resampling", "pf-lstm-tanh", "pf-lstm-systematic", "pf-lstm-apart",
     ),
     "pf-gru": ("gru-equal", "gru-large", "bn-gru-equal"),
+    "pf-lstm-systematic": ("lstm-equal", "lstm-large", "bn-lstm-equal"),
     "pf-lstm-30": ("lstm-equal", "bn-lstm-equal", "pf-lstm-1", "pf-lstm"),
 }  # fmt: skip
 Floats = NDArray[np.float64]

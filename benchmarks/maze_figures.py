@@ -39,14 +39,12 @@ def mean(rows: Rows, column: str) -> tuple[float, float]:
     return statistics.mean(values), spread / len(values) ** 0.5
 
 
-def by(rows: Rows, column: str, value: str, name: str, **more: str) -> Curve:
+def by(rows: Rows, column: str, value: str, name: str, *, label: str | None = None) -> Curve:
     """The mean of a column over another one, of one configuration."""
     mine = [row for row in rows if row["configuration"] == name]
     places = sorted({float(row[column]) for row in mine})
     points = [mean([r for r in mine if float(r[column]) == x], value) for x in places]
-    return Curve(
-        name=more.get("label", SHOWN[name]), x=tuple(places), y=tuple(p[0] for p in points)
-    )
+    return Curve(name=label or SHOWN[name], x=tuple(places), y=tuple(p[0] for p in points))
 
 
 def learning(rows: Rows, epochs: str) -> Panel:
@@ -78,38 +76,29 @@ def against_time(rows: Rows) -> Panel:
     )
 
 
-def particles(rows: Rows, evaluated: Rows) -> Panel:
-    """Every run trained with so many, and the mean of those evaluated with so many."""
-    own = [
-        row
-        for row in rows
-        if row["core"] == "pf-lstm" and not row["configuration"][8:].strip("0123456789")
-    ]
-    runs = sorted((float(row["particles"]), float(row["test"])) for row in own)
-    x, y = zip(*runs, strict=True)
-    trained = Curve(name=SHOWN["pf-lstm"], x=x, y=y, marks=True)
-    own = [row for row in evaluated if float(row["particles"]) <= max(x)]
-    later = by(own, "particles", "last", "pf-lstm", label="trained with 10, evaluated with others")
+def of_beliefs(rows: Rows, column: str, value: str) -> tuple[Curve, ...]:
+    """A column over another one, of every network with a belief that the rows have."""
+    there = {row["configuration"] for row in rows}
+    shown = {name: label for name, label in BELIEFS_SHOWN.items() if name in there}
+    return tuple(by(rows, column, value, name, label=label) for name, label in shown.items())
+
+
+def particles(evaluated: Rows) -> Panel:
     return Panel(
-        title="Number of particles",
+        title="Particles in evaluation, trained with 10",
         x_title="particles",
         y_title="error at the last step, test",
-        curves=(trained, later),
+        curves=of_beliefs(evaluated, "particles", "last"),
+        log_x=True,
     )
 
 
 def along(beliefs: Rows) -> Panel:
-    there = {row["configuration"] for row in beliefs}
-    curves = [
-        by(beliefs, "step", "spread", name, label=label)
-        for name, label in BELIEFS_SHOWN.items()
-        if name in there
-    ]
     return Panel(
         title="How far particles lie from their mean",
         x_title="step",
         y_title="root mean square, cells",
-        curves=tuple(curves),
+        curves=of_beliefs(beliefs, "step", "spread"),
     )
 
 
@@ -125,7 +114,6 @@ def main() -> None:
 
     rows = [row for row in Table(given.tables, COLUMNS).rows() if row["best_epoch"]]
     epochs = min((row["epochs"] for row in rows), key=int)
-    own = [row for row in rows if row["epochs"] == epochs]
     study = Study(
         key="maze",
         title="Networks with a belief against gated ones in the maze",
@@ -133,7 +121,7 @@ def main() -> None:
         panels=(
             learning(beside("curves", CURVES), epochs),
             against_time(rows),
-            particles(own, beside("particles", PARTICLES)),
+            particles(beside("particles", PARTICLES)),
             along(beside("beliefs", BELIEFS)),
         ),
         names=tuple(SHOWN.values()),

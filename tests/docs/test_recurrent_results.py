@@ -176,9 +176,8 @@ def test_anchors_and_what_is_said_of_gaps():
     first, second, third = gaps(LONG, "pf-gru", "gru-equal")
     assert f"larger by {-first:.0f} % with seed 0" in TEXT
     assert f"smaller by {second:.0f} and {third:.0f} % with seeds 1 and 2" in TEXT
-    means = [
-        row for row in rows("maze-long-gaps.csv") if row["second"] in ("lstm-equal", "gru-equal")
-    ]
+    aims = (("pf-lstm", "lstm-equal"), ("pf-gru", "gru-equal"))
+    means = [row for row in rows("maze-long-gaps.csv") if (row["first"], row["second"]) in aims]
     of_lstm, of_gru = means
     assert f"{of_lstm['gap']} and {of_gru['gap']} %" in TEXT
     of_seeds = [float(row["seeds_standard_error"]) for row in means]
@@ -231,41 +230,70 @@ def evaluated(name, seed, table=LONG):
     return {row["particles"]: float(row["last"]) for row in found}
 
 
+def mean_of(name, table=LONG):
+    own = [row for row in rows(f"{table}.csv") if row["configuration"] == name]
+    assert {row["seed"] for row in own} == set(SEEDS)
+    return f"{average(own, 'test'):.2f} ({spread(own, 'test'):.2f})"
+
+
+def test_what_is_said_of_systematic_draws():
+    name, last = "pf-lstm-systematic", beliefs("pf-lstm-systematic", "40")
+    assert round(average(beliefs(name, "40", kind="lineages"), "lineages")) == 7
+    published = beliefs("pf-lstm", "40")
+    assert round(average(last, "spread") / average(published, "spread")) in (10, 11)
+    assert abs(average(last, "best_particle") / average(last, "mean") - 5 / 8) < 0.02
+    assert min(average(beliefs(name, step), "effective") for step in STEPS) > 9.9
+    found = [evaluated(name, seed) for seed in SEEDS]
+    alone = [100 * (errors["1"] / errors["10"] - 1) for errors in found]
+    assert f"in place of ten costs {min(alone):.0f} to {max(alone):.0f} %" in TEXT
+    assert f"{mean_of(name)} against {mean_of('pf-lstm')} with the published draws" in TEXT
+    own = gaps(LONG, name, "pf-lstm")
+    error = statistics.stdev(own) / len(own) ** 0.5
+    assert f"{statistics.mean(own):.0f} % less with a standard error of {error:.0f}" in TEXT
+    assert [gap > 0 for gap in own] == [False, True, True]
+    shown = [f"{gap:.0f}" for gap in gaps(LONG, name, "lstm-equal")]
+    assert f"smaller with every seed ({shown[0]}, {shown[1]} and {shown[2]} %)" in TEXT
+    overall = statistics.mean(gaps(LONG, name, "lstm-equal"))
+    assert overall > 15
+    assert TEXT.count(f"{overall:.0f} % less error") == 2
+    early = -statistics.mean(gaps(SHORT, name, "pf-lstm"))
+    assert f"systematic draws had {early:.0f} % more error" in TEXT
+
+
 def test_what_is_said_of_particles_that_are_kept_apart():
     name, last = "pf-lstm-apart", beliefs("pf-lstm-apart", "40")
     assert all(round(average(beliefs(name, s, kind="lineages"), "lineages")) == 10 for s in STEPS)
     assert average(last, "best_particle") < average(last, "mean") / 3
     more = [100 * (float(row["unweighted"]) / float(row["mean"]) - 1) for row in last]
-    assert f"{min(more):.0f} to {max(more):.0f} % more error. And the number" in TEXT
+    assert f"{min(more):.0f} to {max(more):.0f} % more error. With one of them" in TEXT
     found = [evaluated(name, seed) for seed in SEEDS]
     alone = [100 * (errors["1"] / errors["10"] - 1) for errors in found]
     assert f"{min(alone):.0f} to {max(alone):.0f} % more error, with thirty" in TEXT
     many = [100 * (1 - errors["30"] / errors["10"]) for errors in found]
     assert f"{min(many):.0f} to {max(many):.0f} % less" in TEXT
-    of_mean = {}
-    for other in (name, "pf-lstm"):
-        own = [row for row in rows("maze-long.csv") if row["configuration"] == other]
-        of_mean[other] = f"{average(own, 'test'):.2f} ({spread(own, 'test'):.2f})"
-    assert f"{of_mean[name]} against {of_mean['pf-lstm']}" in TEXT
+    assert f"the mean has {mean_of(name)}" in TEXT
     worse = sorted(-gap for gap in gaps(LONG, name, "pf-lstm"))
     assert f"by {worse[2]:.0f} %, one by {worse[1]:.0f} %, one is level" in TEXT
     assert abs(worse[0]) < 5
 
 
 def test_what_is_said_of_densities():
-    names = dict.fromkeys(row["configuration"] for row in rows("maze-long-densities.csv"))
+    names = list(dict.fromkeys(row["configuration"] for row in rows("maze-long-densities.csv")))
+    apart = ("pf-lstm-systematic", "pf-lstm-apart")
     at = {
         (name, step): average(beliefs(name, step, kind="densities"), "log_density")
         for name in names
         for step in STEPS
     }
-    better = at["pf-lstm-apart", "40"] - at["pf-lstm", "40"]
-    assert f"{better:.2f} nats better than the PF-LSTM" in TEXT
-    better = at["pf-lstm-apart", "40"] - at["lstm-equal", "40"]
-    assert f"{better:.2f} better than the LSTM" in TEXT
-    for step in ("5", "10", "20"):
-        assert max(names, key=lambda name: at[name, step]) == "pf-lstm-apart"
-    assert min(at["lstm-large", "40"], at["bn-gru-equal", "40"]) > at["pf-lstm-apart", "40"]
+    better = [at[name, "40"] - at["pf-lstm", "40"] for name in apart]
+    said = f"{better[0]:.2f} (systematic draws) and {better[1]:.2f} nats better than the PF-LSTM"
+    assert said in TEXT
+    better = [at[name, "40"] - at["lstm-equal", "40"] for name in apart]
+    assert f"{better[0]:.2f} and {better[1]:.2f} better than the LSTM" in TEXT
+    for step in ("10", "20"):
+        order = sorted(names, key=lambda name: at[name, step], reverse=True)
+        assert set(order[:2]) == set(apart)
+    assert min(at["lstm-large", "40"], at["bn-gru-equal", "40"]) > max(at[n, "40"] for n in apart)
 
 
 @pytest.mark.parametrize("name", ["lstm-equal", "gru-equal", "lstm-large", "bn-gru-equal"])
