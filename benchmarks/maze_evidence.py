@@ -49,14 +49,15 @@ PARTICLES = ("configuration", "seed", "particles", "last")
 GAPS = ("first", "second", "seeds", "gap", "seeds_standard_error", "walks_standard_error")
 WITH_BELIEF = (
     "pf-lstm", "pf-gru", "pf-lstm-30", "pf-lstm-no-elbo", "pf-lstm-no-resampling",
-    "pf-lstm-systematic", "pf-lstm-apart",
+    "pf-lstm-systematic", "pf-lstm-apart", "pf-gru-systematic",
 )  # fmt: skip
 AGAINST = {
     "pf-lstm": (
         "lstm-equal", "lstm-large", "bn-lstm-equal", "pf-lstm-1", "pf-lstm-no-elbo",
         "pf-lstm-no-resampling", "pf-lstm-tanh", "pf-lstm-systematic", "pf-lstm-apart",
     ),
-    "pf-gru": ("gru-equal", "gru-large", "bn-gru-equal"),
+    "pf-gru": ("gru-equal", "gru-large", "bn-gru-equal", "pf-gru-systematic"),
+    "pf-gru-systematic": ("gru-equal", "gru-large", "bn-gru-equal"),
     "pf-lstm-systematic": ("lstm-equal", "lstm-large", "bn-lstm-equal"),
     "pf-lstm-30": ("lstm-equal", "bn-lstm-equal", "pf-lstm-1", "pf-lstm"),
 }  # fmt: skip

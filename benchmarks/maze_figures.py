@@ -27,6 +27,7 @@ BELIEFS_SHOWN = {
     "pf-lstm": "PF-LSTM",
     "pf-gru": "PF-GRU",
     "pf-lstm-systematic": "PF-LSTM, systematic draws",
+    "pf-gru-systematic": "PF-GRU, systematic draws",
     "pf-lstm-apart": "PF-LSTM, all that keeps particles apart",
 }
 Rows = list[dict[str, str]]
