@@ -133,6 +133,7 @@ TABLES = {
     "beliefs pf-lstm": lambda: belief_lines("pf-lstm"),
     "beliefs pf-gru": lambda: belief_lines("pf-gru"),
     "beliefs pf-lstm-systematic": lambda: belief_lines("pf-lstm-systematic"),
+    "beliefs pf-gru-systematic": lambda: belief_lines("pf-gru-systematic"),
     "beliefs pf-lstm-apart": lambda: belief_lines("pf-lstm-apart"),
     "densities": density_lines,
     "particles": particle_lines,
@@ -258,6 +259,23 @@ def test_what_is_said_of_systematic_draws():
     assert TEXT.count(f"{overall:.0f} % less error") == 2
     early = -statistics.mean(gaps(SHORT, name, "pf-lstm"))
     assert f"systematic draws had {early:.0f} % more error" in TEXT
+
+
+def test_what_is_said_of_systematic_draws_of_the_pf_gru():
+    name = "pf-gru-systematic"
+    assert f"{mean_of(name)} with systematic draws against {mean_of('pf-gru')}" in TEXT
+    own = gaps(LONG, name, "gru-equal")
+    error = statistics.stdev(own) / len(own) ** 0.5
+    assert statistics.mean(own) > 15
+    assert f"{statistics.mean(own):.0f} % less, with a standard error of {error:.0f}" in TEXT
+    assert f"by {own[0]:.0f} and {own[1]:.0f} % with seeds 0 and 1" in TEXT
+    assert f"larger by {-own[2]:.0f} % with seed 2. Five" in TEXT
+    assert round(average(beliefs(name, "40", kind="lineages"), "lineages")) == 5
+    assert max(gaps(LONG, name, "bn-gru-equal")) < 0
+    of_lstm = gaps(LONG, "pf-lstm-systematic", "lstm-equal")
+    other = statistics.stdev(of_lstm) / len(of_lstm) ** 0.5
+    errors = f"with standard errors of {other:.0f} and {error:.0f}"
+    assert f"{statistics.mean(own):.0f} % less than the GRU's, {errors}" in TEXT
 
 
 def test_what_is_said_of_particles_that_are_kept_apart():
