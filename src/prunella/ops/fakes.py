@@ -41,6 +41,10 @@ T = TypeVar("T")
 _META = torch.device("meta")
 
 
+class _NotOnMeta(Exception):
+    """The meta device would answer wrongly; fake tensors are tried next, see `without_values`."""
+
+
 class Stand(Enum):
     """What stands for a model's tensors, where not fake tensors of a given mode."""
 
@@ -138,7 +142,7 @@ def _stored_on_meta(model: nn.Module) -> dict[int, Any]:
     }
     memory = {tensor.untyped_storage()._cdata for tensor in stored.values()}
     if len(memory) < len(stored):
-        raise NotImplementedError("stored tensors that share memory")
+        raise _NotOnMeta("stored tensors share memory")
     return {
         identity: empty_on_meta(tensor, tensor.shape)
         for identity, tensor in stored.items()
@@ -174,7 +178,7 @@ class _MetaDevice(DeviceContext):
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
         if torch.is_autocast_enabled("cpu"):
-            raise NotImplementedError("autocast on the meta device")
+            raise _NotOnMeta("the model computes under autocast")
         return super().__torch_function__(func, types, args, kwargs)  # type: ignore[no-untyped-call]
 
 

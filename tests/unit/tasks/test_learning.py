@@ -1,4 +1,4 @@
-"""A belief learns what no single guess can say: two modes, until a late cue decides."""
+"""A belief learns: two modes, until a late cue decides; and to find its way in the maze."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from prunella.tasks import (
     TaskData,
     build,
     objective_for,
+    read_task,
 )
 
 STEPS, CUE = 10, 8
@@ -66,3 +67,21 @@ def test_particles_keep_both_sides_until_the_cue_decides():
     assert float(after.mean()) > 0.95
     far = float(truth[:, CUE - 1].abs().mean())
     assert float(predictions.mean[:, CUE - 1, 0].abs().mean()) < 0.3 * far
+
+
+def test_a_belief_learns_the_maze():
+    """150 updates: still far from the exact filter, and clearly below what the best constant has."""
+    data = read_task("maze10", seed=0, sequences=600, steps=30)
+    architecture = Architecture(core="pf-gru", particles=4, hidden=24, dropout=0.0)
+    torch.manual_seed(0)
+    network = build(architecture, data)
+    objective = objective_for(architecture, data)
+    fit(
+        network, data.train.loader(32, shuffle=True),
+        RECIPE.model_copy(update={"epochs": 8, "learning_rate": 0.003}), seed=0,
+        objective=objective, validation=data.selection(),
+    )  # fmt: skip
+    loader = data.test.loader(250)
+    constant = assess(ConstantPredictor(data), loader, objective, seed=0)["loss_last"]
+    assert 8 < constant < 10
+    assert assess(network, loader, objective, seed=0)["loss_last"] < 0.8 * constant
