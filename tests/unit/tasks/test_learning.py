@@ -70,7 +70,7 @@ def test_particles_keep_both_sides_until_the_cue_decides():
 
 
 def test_a_belief_learns_the_maze():
-    """150 updates: still far from the exact filter, and clearly below what the best constant has."""
+    """Some 150 updates: still far from the exact filter, clearly below the best constant."""
     data = read_task("maze10", seed=0, sequences=600, steps=30)
     architecture = Architecture(core="pf-gru", particles=4, hidden=24, dropout=0.0)
     torch.manual_seed(0)
