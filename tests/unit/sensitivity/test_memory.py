@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +15,8 @@ import prunella
 from prunella.core.errors import InputError
 
 MEGABYTE = 1 << 20
+# Memory that is freed goes back at once: what glibc keeps of it differs from run to run by 40 MB.
+RETURN_FREED = {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536"}
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
@@ -23,8 +26,9 @@ def test_peak(network):
     cap = 32 * MEGABYTE
     script = Path(__file__).with_name("peak_memory.py")
     job = [sys.executable, str(script), network, str(cap)]
-    forward, whole = map(int, subprocess.check_output(job, text=True).split())
-    assert whole <= forward + cap + 8 * MEGABYTE  # what the allocator keeps, which varies
+    output = subprocess.check_output(job, text=True, env=os.environ | RETURN_FREED)
+    forward, whole = map(int, output.split())
+    assert whole <= forward + cap  # 46 and 501 MB above the forward pass where nothing caps it
 
 
 def test_a_small_cap_changes_no_bit():
