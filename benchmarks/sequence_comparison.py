@@ -19,13 +19,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from _sequences import ENSEMBLES, FAMILIES, compare, parser
+from _sequences import CONFIGURATIONS, ENSEMBLES, compare, parser
 
 TASKS = ("nasdaq-range", "seattle-weather", "japanese-vowels")
 
 
 def main() -> None:
-    options = parser(__doc__, names=["constant", *FAMILIES, *ENSEMBLES])
+    options = parser(__doc__, names=["constant", *CONFIGURATIONS, *ENSEMBLES])
     options.add_argument("--tasks", nargs="+", default=TASKS)
     options.add_argument("--sequences", type=int, help="to learn from, at most")
     options.add_argument("--steps", type=int, help="of a sequence, at most")

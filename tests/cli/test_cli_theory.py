@@ -69,7 +69,7 @@ def test_numbers_of_one_s_own(prunella, tmp_path):
         (["predict", "--family", "power", "--features", "1"], "there is 1 feature; expected 2"),
         (["predict", "--spectrum", "huge.csv"], "are too large to be computed with"),
         (["predict", "--spectrum", "bad.csv", "--features", "5"], "--features 5 is for a named"),
-        (["figures", "--n", "5"], "--n 5 is for predict; give that, or leave it out"),
+        (["figures", "--n", "5"], "--n 5 is for predict; give that, or leave out --n"),
         (["predict", "--family", "power", "--out", "bad.csv"], "--out bad.csv"),
         (["paint"], "paint"),
     ],

@@ -149,4 +149,4 @@ def refuse(given: Mapping[str, object], why: str) -> None:
     for name, value in given.items():
         if value is not None:
             spelled = name.rpartition(".")[2].replace("_", "-")
-            raise InputError(f"--{spelled} {value} {why}, or leave it out.")
+            raise InputError(f"--{spelled} {value} {why}, or leave out --{spelled}.")

@@ -126,7 +126,9 @@ def train(
         "architecture.hidden": hidden, "sequences": sequences, "steps": steps,
     }  # fmt: skip
     if task is not None or names_field(config, "task"):
-        o.refuse(images, "is not for a task of sequences, which has its own samples and networks")
+        o.refuse(
+            images, "is for images, and --task has its own samples and networks; leave out --task"
+        )
         settings = resolve(TaskConfig, config, {**both, **belief})
         train_task(settings, out, resume=resume, quiet=quiet)
         return
