@@ -101,8 +101,8 @@ def test_a_killed_run_goes_on_as_if_nothing_had_happened(prunella, workplace, en
         (["--task", "maze11"], "--task maze11: expected one of maze10, maze18"),
         (["--task", "maze10", "--core", "rnn"], "--core should be 'pf-lstm', 'pf-gru', 'lstm'"),
         (["--task", "maze10", "--particles", "0"], "--particles should be greater than or equal"),
-        (["--task", "maze10", "--network", "resnet20"], "--network resnet20 is not for a task of"),
-        (["--task", "maze10", "--data", "mnist"], "--data mnist is not for a task of sequences"),
+        (["--task", "maze10", "--network", "resnet20"], "--network resnet20 is for images, and"),
+        (["--task", "maze10", "--data", "mnist"], "--data mnist is for images, and"),
         (["--core", "lstm", "--network", "resnet20"], "--core lstm is for a task of sequences; "),
         (
             ["--steps", "4"],
