@@ -24,6 +24,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from prunella.recurrent import PFGRU, PFLSTM, Belief, resample, reweight
+from prunella.recurrent.norm import normalisers, record
 
 BATCH, COUNT, INPUT, SIZE = 16, 10, 12, 24
 
@@ -50,15 +51,14 @@ def weights_of(public: Any, lstm: bool) -> dict[str, Tensor]:
         named["input_gates.bias"] = torch.cat([layer.bias for layer in layers])
         named["hidden_gates.weight"] = torch.cat([layer.weight[:, :SIZE] for layer in layers[:2]])
         named["hidden_candidate.weight"] = layers[2].weight[:, :SIZE]
-    norm = public.batch_norm.state_dict()
-    return {k: v.detach().clone() for k, v in named.items()} | {
-        f"norm.{name}": value.clone() for name, value in norm.items()
-    }
+    norm = public.batch_norm
+    named |= {"norm.weight": norm.weight, "norm.bias": norm.bias}
+    return {name: value.detach().clone() for name, value in named.items()}
 
 
 def compared(public: Any, ours: PFLSTM | PFGRU) -> dict[str, object]:
     lstm = isinstance(ours, PFLSTM)
-    ours.load_state_dict(weights_of(public, lstm))
+    assert not ours.load_state_dict(weights_of(public, lstm), strict=False).unexpected_keys
     rows = COUNT * BATCH
     hidden, memory, noise = torch.rand(rows, SIZE), torch.rand(rows, SIZE), torch.randn(rows, SIZE)
     logs = torch.randn(COUNT, BATCH, 1).log_softmax(0).view(-1, 1)
@@ -68,7 +68,9 @@ def compared(public: Any, ours: PFLSTM | PFGRU) -> dict[str, object]:
         memory=by_sequence(memory) if lstm else None,
     )  # fmt: skip
     gates, scores = ours._of_inputs(x.unsqueeze(0))
-    moved = ours._transition(before, gates[0], by_sequence(noise))
+    norms = normalisers(ours.norm, before, [BATCH])
+    moved = ours._transition(before, gates[0], by_sequence(noise), norms[0])
+    record(ours.norm, norms, first=0)
     filtered = reweight(moved.log_weights, ours._scores(moved.particles, scores[0]))
     moved = Belief(particles=moved.particles, log_weights=filtered)
     children, ancestors = resample(moved, torch.rand(BATCH, COUNT), alpha=0.5)
@@ -87,11 +89,13 @@ def compared(public: Any, ours: PFLSTM | PFGRU) -> dict[str, object]:
         return f"{(one - other).abs().max().item():.1e}"
 
     assert ours.norm is not None
+    # Public running variances are 0.9 of the 1 that they begin with and 0.1 of what was seen.
+    seen = (public.batch_norm.running_var - 0.9) / 0.1
     return {
         "cell": type(ours).__name__,
         "states": largest(by_sequence(found[0]), children.particles),
         "log_weights": largest(by_sequence(found[-1])[..., 0], children.log_weights),
-        "running_var": largest(public.batch_norm.running_var, ours.norm.running_var),
+        "running_var": largest(seen, ours.norm.running_var[0]),
     }
 
 
@@ -108,7 +112,10 @@ def main() -> None:
 
     torch.manual_seed(0)
     rows = [
-        compared(public(COUNT, INPUT, SIZE, 32, 32, 0.5), cell(INPUT, SIZE, COUNT, norm="slot"))
+        compared(
+            public(COUNT, INPUT, SIZE, 32, 32, 0.5),
+            cell(INPUT, SIZE, COUNT, norm="slot", norm_steps=1),
+        )
         for public, cell in ((pfrnns.PFLSTMCell, PFLSTM), (pfrnns.PFGRUCell, PFGRU))
     ]
     args.out.parent.mkdir(parents=True, exist_ok=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import abc
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Literal, overload
 
 import torch
@@ -22,8 +23,9 @@ from prunella.recurrent.checks import (
 )
 from prunella.recurrent.draws import Draws, fixed_generator, initial_belief
 from prunella.recurrent.filtering import Step, When, observe, trajectory_of
-from prunella.recurrent.kernels import Activation, NormKind, Setting, norm_of
+from prunella.recurrent.kernels import Activation, Norm, NormKind
 from prunella.recurrent.layers import Factory, feature_map, features, linear, weighted
+from prunella.recurrent.norm import normalisers, record, step_norm
 from prunella.recurrent.resampling import Scheme, clamp_scores
 from prunella.recurrent.sequences import Steps, steps_of
 
@@ -54,6 +56,8 @@ class ParticleFilterRNN(nn.Module, abc.ABC):
         norm: Batch norm of the candidates by feature over (B, K), by particle slot over (B, H) as
             in the public code, or none. A single number (B = K = 1 while training) has no variance
             and is normalised with the running statistics, which it does not change.
+        norm_steps: How many of the first steps have running statistics of their own, for
+            evaluation; later ones share the last. 1 pools all steps.
         activation: Of the candidates.
         control_size: Features of the input that enter the gates; None takes the input itself.
         observation_size: Features of the input that enter the score; None takes the input itself.
@@ -89,6 +93,7 @@ class ParticleFilterRNN(nn.Module, abc.ABC):
         scheme: Scheme = "multinomial",
         score_clamp: bool = False,
         norm: NormKind = "feature",
+        norm_steps: int = 100,
         activation: Activation = "leaky_relu",
         control_size: int | None = 32,
         observation_size: int | None = 32,
@@ -121,6 +126,7 @@ class ParticleFilterRNN(nn.Module, abc.ABC):
             num_particles=num_particles,
             control_size=control_size,
             observation_size=observation_size,
+            norm_steps=norm_steps,
         )
         check_choices(norm=norm, activation=activation, initial=initial)
         self._check_settings()
@@ -132,7 +138,7 @@ class ParticleFilterRNN(nn.Module, abc.ABC):
         self.input_gates = linear(self.control_size, self._gates * hidden_size, factory)
         self.score = linear(hidden_size + self.observation_size, 1, factory)
         channels = {"feature": hidden_size, "slot": num_particles, "none": 0}[norm]
-        self.norm = nn.BatchNorm1d(channels, **factory) if channels else None  # type: ignore[arg-type]
+        self.norm = step_norm(channels, norm_steps, factory, per_slot=norm == "slot")
         self._build(factory)
 
     @abc.abstractmethod
@@ -140,7 +146,9 @@ class ParticleFilterRNN(nn.Module, abc.ABC):
         """Make the weights that act on the states."""
 
     @abc.abstractmethod
-    def _transition(self, belief: Belief, inputs: Tensor, noise: Tensor | None) -> Belief:
+    def _transition(
+        self, belief: Belief, inputs: Tensor, noise: Tensor | None, norm: Norm | None
+    ) -> Belief:
         """New particles (and memory) of a belief, weights as they were; inputs (B, G)."""
 
     def _gate_bias(self) -> Tensor | None:  # (G,)
@@ -256,8 +264,7 @@ class ParticleFilterRNN(nn.Module, abc.ABC):
         require_generator("step", generator, needed=self._is_deterministic)
         steps = steps_of(x.unsqueeze(0), None, input_size=self.input_size, batch_first=False)
         belief = self._checked(belief, steps.batch)
-        gates, scores = self._of_inputs(steps.inputs)
-        return self._advance(belief, gates[0], scores[0], steps, self._draws(generator)).belief
+        return self._looped(belief, steps, self._draws(generator))[1]
 
     def _check_settings(self) -> None:
         """What may be changed after the module was made."""
@@ -282,8 +289,7 @@ class ParticleFilterRNN(nn.Module, abc.ABC):
 
     @property
     def _state_dtype(self) -> torch.dtype:
-        wide = self.score.weight.dtype == torch.float64
-        return torch.float64 if wide else torch.float32
+        return torch.float64 if self.score.weight.dtype == torch.float64 else torch.float32
 
     def _draws(self, generator: torch.Generator | None) -> Draws:
         fixed = self._is_deterministic
@@ -313,21 +319,29 @@ class ParticleFilterRNN(nn.Module, abc.ABC):
         draws = self._draws(generator)
         if belief is None:
             belief = self._initial(steps.batch, draws)
-        belief = self._checked(belief, steps.batch).each(steps.arranged)
+        states, final = self._looped(self._checked(belief, steps.batch), steps, draws)
+        return steps, states, final
+
+    def _looped(
+        self, given: Belief, steps: Steps, draws: Draws
+    ) -> tuple[list[Step], Belief]:  # T, and the final belief
+        belief = given.each(steps.arranged)
         ended: list[Belief] = []
         states: list[Step] = []
         gates, scores = self._of_inputs(steps.inputs)
+        norms = normalisers(self.norm, belief, steps.running)
         for time, running in enumerate(steps.running):
             if running < len(belief.particles):
-                going, done = belief.cut(running)
+                belief, done = belief.cut(running)
                 ended.append(done)
-                belief = going
             if self.detach_every is not None and time and time % self.detach_every == 0:
                 belief = belief.detach()
-            state = self._advance(belief, gates[time], scores[time], steps, draws)
+            state = self._advance(belief, gates[time], scores[time], steps, draws, norms[time])
             states.append(state)
             belief = state.belief
-        return steps, states, Belief.joined([belief, *reversed(ended)]).each(steps.restored)
+        record(self.norm, norms, given.steps)
+        final = Belief.joined([belief, *reversed(ended)]).each(steps.restored)
+        return states, replace(final, steps=given.steps + len(steps.running))
 
     def _of_inputs(
         self,
@@ -352,6 +366,7 @@ class ParticleFilterRNN(nn.Module, abc.ABC):
         scores: Tensor,  # (all,)
         steps: Steps,
         draws: Draws,
+        norm: Norm | None,
     ) -> Step:
         """Transition, reweighting and resampling of the sequences that run."""
         running, count = belief.log_weights.shape
@@ -364,7 +379,7 @@ class ParticleFilterRNN(nn.Module, abc.ABC):
         noise = drawn(draws.normal(steps.batch, count, self.hidden_size)) if noisy else None
         if running == 0:
             return Step(belief, belief.log_weights, belief.log_weights.long())
-        belief = self._transition(belief, gates[:running], noise)
+        belief = self._transition(belief, gates[:running], noise, norm)
         return observe(
             belief,
             self._scores(belief.particles, scores[:running]),
@@ -383,17 +398,3 @@ class ParticleFilterRNN(nn.Module, abc.ABC):
         scores = weighted(particles, self.score.weight[0, : self.hidden_size])
         scores = scores + of_input.unsqueeze(1)
         return clamp_scores(scores) if self.score_clamp else scores
-
-    def _setting(self, belief: Belief) -> tuple[Setting, Tensor | None, Tensor | None]:
-        """What a transition of the belief is computed with; scale and shift of its norm."""
-        weight, dtype = self.score.weight, belief.particles.dtype
-        kind = weight.device.type
-        low = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else weight.dtype
-        setting = Setting(
-            activation=self.activation,
-            norm=norm_of(self.norm, belief.particles, kind=self.norm_kind, training=self.training),
-            product_dtype=weight.dtype if weight.dtype == torch.float64 else low,
-        )
-        if self.norm is None:
-            return setting, None, None
-        return setting, self.norm.weight.to(dtype), self.norm.bias.to(dtype)

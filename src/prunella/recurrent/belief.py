@@ -22,11 +22,14 @@ class Belief:
         particles: Hidden states, (B, K, H) or (B, T, K, H).
         log_weights: Logarithms of the weights, (B, K) or (B, T, K); exp of them sums to 1 over K.
         memory: Cell states of a PF-LSTM, of the shape of the particles; None for a PF-GRU.
+        steps: How many steps have led to it, where sequences of a batch differ the most. A step is
+            normalised by how far it is from the beginning (`StepNorm`).
     """
 
     particles: Tensor  # (*, K, H)
     log_weights: Tensor  # (*, K)
     memory: Tensor | None = None  # (*, K, H)
+    steps: int = 0
 
     def __post_init__(self) -> None:
         """Raise InputError where the shapes do not belong together."""
@@ -89,6 +92,7 @@ class Belief:
             particles=torch.cat([part.particles for part in parts]),
             log_weights=torch.cat([part.log_weights for part in parts]),
             memory=torch.cat(memories) if memories else None,
+            steps=max(part.steps for part in parts),
         )
 
 

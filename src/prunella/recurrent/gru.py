@@ -8,7 +8,9 @@ from torch import Tensor, nn
 
 from prunella.recurrent.base import ParticleFilterRNN
 from prunella.recurrent.belief import Belief
+from prunella.recurrent.kernels import Norm, setting_of
 from prunella.recurrent.layers import Factory, linear
+from prunella.recurrent.norm import scale_and_shift
 from prunella.recurrent.transitions import GRUWeights, gru_transition
 
 
@@ -38,8 +40,10 @@ class PFGRU(ParticleFilterRNN):
         belief: Belief,  # (B, K, H)
         inputs: Tensor,  # (B, 4H)
         noise: Tensor | None,  # (B, K, H)
+        norm: Norm | None,
     ) -> Belief:
-        setting, scale, shift = self._setting(belief)
+        scale, shift = scale_and_shift(self.norm, belief.particles.dtype)
+        setting = setting_of(self.score.weight, self.activation, norm)
         weights = GRUWeights(
             gates=self.hidden_gates.weight,
             candidate=self.hidden_candidate.weight,

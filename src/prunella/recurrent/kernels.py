@@ -13,13 +13,14 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 aten = torch.ops.aten
 NormKind = Literal["feature", "slot", "none"]
 Activation = Literal["leaky_relu", "relu", "tanh"]
 SLOPE = 0.01
+_ALL_NEW = 1.0  # momentum with which a batch norm leaves nothing of the statistics before
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,19 +29,21 @@ class Norm:
 
     Attributes:
         per_slot: Statistics for each particle slot over (B, H), not for each feature over (B, K).
-        running_mean: (H,) or (K,); updated in place where `batch_statistics` is true.
-        running_var: The same for the variance.
-        batch_statistics: Normalise with the statistics of the step, else with the running ones.
-        momentum: Share of the step in the new running statistics.
+        mean: (H,) or (K,) to normalise with. With `batch_statistics` that of the step is written
+            into it.
+        variance: The same for the variance (the step's: unbiased, while it is normalised with the
+            biased one, as ever in batch norm).
+        batch_statistics: Normalise with the statistics of the step, whatever mean and variance say.
         eps: Added to the variance.
+        numbers: How many are normalised in each channel.
     """
 
     per_slot: bool
-    running_mean: Tensor  # (H,) or (K,)
-    running_var: Tensor  # (H,) or (K,)
+    mean: Tensor  # (H,) or (K,)
+    variance: Tensor  # (H,) or (K,)
     batch_statistics: bool
-    momentum: float
     eps: float
+    numbers: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,28 +55,12 @@ class Setting:
     product_dtype: torch.dtype  # of the matrix products; all else is in the dtype of the states
 
 
-def norm_of(
-    module: nn.BatchNorm1d | None,
-    particles: Tensor,  # (B, K, H)
-    *,
-    kind: NormKind,
-    training: bool,
-) -> Norm | None:
-    """How a batch norm normalises the candidates of one step."""
-    if module is None or module.running_mean is None or module.running_var is None:
-        return None
-    # One number has no variance: the running statistics stand in for those of the step.
-    own = training and particles.numel() > module.num_features
-    if own and module.num_batches_tracked is not None:
-        module.num_batches_tracked.add_(1)
-    return Norm(
-        per_slot=kind == "slot",
-        running_mean=module.running_mean,
-        running_var=module.running_var,
-        batch_statistics=own,
-        momentum=0.1 if module.momentum is None else module.momentum,
-        eps=module.eps,
-    )
+def setting_of(weight: Tensor, activation: Activation, norm: Norm | None) -> Setting:
+    """The setting of a network with such weights, under autocast if that is on."""
+    kind, dtype = weight.device.type, weight.dtype
+    if dtype != torch.float64 and torch.is_autocast_enabled(kind):
+        dtype = torch.get_autocast_dtype(kind)
+    return Setting(activation=activation, norm=norm, product_dtype=dtype)
 
 
 def product(
@@ -125,20 +112,13 @@ def _normalise(
     """Batch norm, and what its backward pass needs: statistics of the step, or the running ones."""
     if norm is None:
         return values.clone(), None
-    shaped = values.unflatten(0, (-1, norm.running_mean.numel())) if norm.per_slot else values
-    # The buffers of a bfloat16 network are too coarse to compute with; they only store.
-    running = (norm.running_mean.to(values.dtype), norm.running_var.to(values.dtype))
+    shaped = values.unflatten(0, (-1, norm.mean.numel())) if norm.per_slot else values
     out, mean, scale = torch.native_batch_norm(
-        shaped, weight, bias, running[0], running[1],
-        norm.batch_statistics, norm.momentum, norm.eps,
+        shaped, weight, bias, norm.mean, norm.variance, norm.batch_statistics, _ALL_NEW, norm.eps,
     )  # fmt: skip
-    if not norm.batch_statistics:
-        # Later steps may update the buffers before this one is differentiated.
-        return out.view_as(values), (running[0].clone(), running[1].clone())
-    if values.dtype != norm.running_mean.dtype:
-        norm.running_mean.copy_(running[0])
-        norm.running_var.copy_(running[1])
-    return out.view_as(values), (mean, scale)
+    if norm.batch_statistics:
+        return out.view_as(values), (mean, scale)
+    return out.view_as(values), (norm.mean, norm.variance)
 
 
 def _normalise_backward(
@@ -151,7 +131,7 @@ def _normalise_backward(
     """Gradients by the values, the weight and the bias."""
     if norm is None or statistics is None:
         return grad, None, None
-    slots = norm.running_mean.numel()
+    slots = norm.mean.numel()
     shape = (-1, slots, values.shape[1]) if norm.per_slot else tuple(values.shape)
     own = norm.batch_statistics
     out, for_weight, for_bias = aten.native_batch_norm_backward(

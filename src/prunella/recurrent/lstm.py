@@ -6,7 +6,9 @@ from torch import Tensor
 
 from prunella.recurrent.base import ParticleFilterRNN
 from prunella.recurrent.belief import Belief
+from prunella.recurrent.kernels import Norm, setting_of
 from prunella.recurrent.layers import Factory, linear
+from prunella.recurrent.norm import scale_and_shift
 from prunella.recurrent.transitions import LSTMWeights, lstm_transition
 
 
@@ -31,7 +33,9 @@ class PFLSTM(ParticleFilterRNN):
         belief: Belief,  # (B, K, H)
         inputs: Tensor,  # (B, 5H)
         noise: Tensor | None,  # (B, K, H)
+        norm: Norm | None,
     ) -> Belief:
-        setting, scale, shift = self._setting(belief)
+        scale, shift = scale_and_shift(self.norm, belief.particles.dtype)
+        setting = setting_of(self.score.weight, self.activation, norm)
         weights = LSTMWeights(gates=self.hidden_gates.weight, norm_weight=scale, norm_bias=shift)
         return lstm_transition(belief, inputs, noise, weights, setting)

@@ -9,6 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from prunella.recurrent.kernels import Norm
+from prunella.recurrent.norm import StepNorm, record
 from prunella.recurrent.sequences import steps_of
 
 
@@ -33,7 +35,7 @@ class BatchNormRNN(nn.Module):
         self.of_input = nn.Linear(input_size, gates * hidden_size)
         self.of_state = nn.Linear(hidden_size, (gates if kind == "lstm" else 2) * hidden_size)
         self.of_reset = nn.Linear(hidden_size, hidden_size) if kind == "gru" else None
-        self.norm = nn.BatchNorm1d(hidden_size)
+        self.norm = StepNorm(hidden_size, 100)  # as many steps as the PF layers
 
     def forward(
         self,
@@ -46,9 +48,12 @@ class BatchNormRNN(nn.Module):
         state = x.new_zeros(steps.batch, self.hidden_size)
         memory = state
         states = []
+        norms = self.norm.norms(0, steps.running, x.dtype)
         for time, running in enumerate(steps.running):
-            state, memory = self._next(gates[time, :running], state[:running], memory[:running])
+            given = gates[time, :running]
+            state, memory = self._next(given, state[:running], memory[:running], norms[time])
             states.append(state)
+        record(self.norm, norms, first=0)
         return steps.stacked(states, 0.0, x.new_zeros(steps.batch, self.hidden_size))
 
     def _next(
@@ -56,26 +61,25 @@ class BatchNormRNN(nn.Module):
         gates: Tensor,  # (B, 4H) or (B, 3H)
         state: Tensor,  # (B, H)
         memory: Tensor,  # (B, H)
+        norm: Norm,
     ) -> tuple[Tensor, Tensor]:
         if self.of_reset is None:
             forget, enter, leave, candidate = (gates + self.of_state(state)).chunk(4, -1)
-            new = self._normalised(candidate)
+            new = self._normalised(candidate, norm)
             memory = torch.sigmoid(forget) * memory + torch.sigmoid(enter) * new
             return torch.sigmoid(leave) * torch.tanh(memory), memory
         size = self.hidden_size
         keep, reset = torch.sigmoid(gates[:, : 2 * size] + self.of_state(state)).chunk(2, -1)
-        new = self._normalised(gates[:, 2 * size :] + self.of_reset(reset * state))
+        new = self._normalised(gates[:, 2 * size :] + self.of_reset(reset * state), norm)
         return (1 - keep) * new + keep * state, memory
 
     def _normalised(
         self,
         candidate: Tensor,  # (B, H)
+        norm: Norm,
     ) -> Tensor:  # (B, H)
-        norm = self.norm
-        # One sequence has no variance: the running statistics stand in for those of the step.
-        own = self.training and len(candidate) > 1
         scaled = F.batch_norm(
-            candidate, norm.running_mean, norm.running_var, norm.weight, norm.bias, own, 0.1,
-            norm.eps,
+            candidate, norm.mean, norm.variance, self.norm.weight, self.norm.bias,
+            norm.batch_statistics, 1.0, norm.eps,
         )  # fmt: skip
         return F.leaky_relu(scaled)

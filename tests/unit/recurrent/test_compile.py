@@ -26,7 +26,7 @@ def trained(run, layer, x):
     means, belief = run(x)
     (means.square().sum() + belief.log_weights.square().sum()).backward()
     return [
-        means, belief.particles, belief.log_weights, layer.norm.running_mean,
+        means, belief.particles, belief.log_weights, *layer.norm.buffers(),
         *(p.grad for p in layer.parameters()),
     ]  # fmt: skip
 

@@ -9,6 +9,7 @@ import torch
 
 from prunella.recurrent import PFGRU, PFLSTM
 from prunella.recurrent.filtering import observe
+from prunella.recurrent.norm import normalisers
 
 NEEDS_GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 B, T, K, H = 3, 6, 5, 8
@@ -30,8 +31,9 @@ def run(cell, device, dtype):
     )  # fmt: skip
     gates, scores = cell._of_inputs(drawn(T, B, 3))
     found = []
-    for gate, score in zip(gates, scores, strict=True):
-        belief = cell._transition(belief, gate, drawn(B, K, H))
+    norms = normalisers(cell.norm, belief, [B] * T)
+    for gate, score, norm in zip(gates, scores, norms, strict=True):
+        belief = cell._transition(belief, gate, drawn(B, K, H), norm)
         step = observe(
             belief, cell._scores(belief.particles, score),
             lambda each: drawn(B, each, uniform=True),

@@ -17,8 +17,9 @@ def cell(kind, seed=0):
         model = BatchNormRNN(kind, 3, 5).double()
         with torch.no_grad():
             for tensor in (model.norm.weight, model.norm.bias, model.norm.running_mean):
-                tensor.copy_(torch.randn(5))
-            model.norm.running_var.copy_(torch.rand(5) + 0.5)
+                tensor.copy_(torch.randn(tensor.shape))
+            model.norm.running_var.copy_(torch.rand(100, 5) + 0.5)
+            model.norm.running_count.fill_(1)
     return model
 
 
@@ -37,12 +38,12 @@ def by_hand(model, x, normalise):
         own = F.linear(h, model.of_state.weight, model.of_state.bias)
         if model.kind == "lstm":
             f, i, o, g = (given[:, 5 * n : 5 * n + 5] + own[:, 5 * n : 5 * n + 5] for n in range(4))
-            c = sigmoid(f) * c + sigmoid(i) * F.leaky_relu(normalise(g), 0.01)
+            c = sigmoid(f) * c + sigmoid(i) * F.leaky_relu(normalise(g, t), 0.01)
             h = sigmoid(o) * torch.tanh(c)
         else:
             z, r = (given[:, 5 * n : 5 * n + 5] + own[:, 5 * n : 5 * n + 5] for n in range(2))
             inner = F.linear(sigmoid(r) * h, model.of_reset.weight, model.of_reset.bias)
-            new = F.leaky_relu(normalise(given[:, 10:] + inner), 0.01)
+            new = F.leaky_relu(normalise(given[:, 10:] + inner, t), 0.01)
             h = (1 - sigmoid(z)) * new + sigmoid(z) * h
         states.append(h)
     return torch.stack(states, 1)
@@ -56,11 +57,11 @@ def test_follows_the_equations(kind, training):
     scale, shift = norm.weight.detach().clone(), norm.bias.detach().clone()
     mean, variance = norm.running_mean.clone(), norm.running_var.clone()
 
-    def normalise(values):
-        centre, spread = mean, variance
+    def normalise(values, t):
+        centre, spread = mean[t], variance[t]
         if training:
             centre, spread = values.mean(0), values.var(0, unbiased=False)
-        return (values - centre) / (spread + norm.eps).sqrt() * scale + shift
+        return (values - centre) / (spread + 1e-5).sqrt() * scale + shift
 
     x = inputs()
     torch.testing.assert_close(model(x), by_hand(model, x, normalise))
