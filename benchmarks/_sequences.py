@@ -88,6 +88,7 @@ ABLATIONS: Mapping[str, Sized] = {
     "pf-lstm-30": pf("pf-lstm", particles=30),
     "pf-lstm-loud": pf("pf-lstm", noise=0.7),
     "pf-lstm-systematic": pf("pf-lstm", scheme="systematic"),
+    "pf-gru-1": pf("pf-gru", particles=1),
     "pf-gru-systematic": pf("pf-gru", scheme="systematic"),
     "pf-lstm-apart": pf(  # all that keeps particles apart
         "pf-lstm", scheme="systematic", resampling="ess", noise=0.7, beta=1.0

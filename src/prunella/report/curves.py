@@ -9,7 +9,10 @@ from prunella.core.panels import Curve, Panel, Study
 from prunella.report.plots import SOFT_TEXT, Figure, Spec, axis, layout, number, plain
 
 # Readable on a light and on a dark page; grey first, for what is not pruned.
-PALETTE = ("#857f92", "#cf8a1c", "#7b62d3", "#1f9a70", "#d6477b", "#2f8bd0", "#9c5f3a", "#6c8a2e")
+PALETTE = (
+    "#857f92", "#cf8a1c", "#7b62d3", "#1f9a70", "#d6477b", "#2f8bd0", "#9c5f3a", "#6c8a2e",
+    "#c9372c", "#18a3ad",
+)  # fmt: skip
 INK = "var(--ink)"  # dashed lines: what others are measured against
 _HEIGHT = 340
 
