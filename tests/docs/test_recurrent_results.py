@@ -16,7 +16,7 @@ TEXT = " ".join(PAGE.split())
 SEEDS = ("3", "4", "5")
 STEPS = ("1", "2", "5", "10", "20", "40")
 LONG, SHORT = "maze-long", "maze"  # 3,150 updates of the weights, and 400
-TASKS = ("nasdaq-range", "seattle-weather", "japanese-vowels")
+TASKS = ("nasdaq-range", "seattle-weather", "japanese-vowels", "movie-snippets")
 FAMILIES = (
     "pf-lstm", "pf-gru", "lstm-equal", "gru-equal", "lstm-large", "gru-large", "bn-lstm-equal",
     "bn-gru-equal",
@@ -449,6 +449,10 @@ def test_what_is_said_of_measured_sequences():
             both = measured(name, task), measured(other, task)
             apart = abs(average(both[0], "test") - average(both[1], "test"))
             assert apart < 2 * max(spread(found, "test") for found in both)
+        for name in ("pf-lstm", "pf-gru"):  # in decision 22
+            both = measured(name, task), measured(f"{name}-systematic", task)
+            error = (sum(spread(found, "test") ** 2 for found in both) / len(both[0])) ** 0.5
+            assert abs(average(both[0], "test") - average(both[1], "test")) < 2 * error
         whole = measured("pf-lstm", task)
         for part in ("1", "5", "30", "no-elbo", "no-resampling", "tanh", "loud", "apart"):
             found = [r for r in rows("sequence-comparison.csv") if r["task"] == task]
@@ -478,3 +482,10 @@ def test_what_is_said_of_measured_sequences():
         for name in ("pf-lstm", "pf-gru")
     ]
     assert f"PF-LSTM {old[0]:.3f} and the PF-GRU {old[1]:.3f}" in TEXT
+    texts = [average(measured(name, TASKS[3]), "test") for name in FAMILIES]
+    assert f"single networks are between {min(texts):.3f} and {max(texts):.3f}, ensembles" in TEXT
+    for name in ("lstm-ensemble", "gru-ensemble", "bn-gru-ensemble"):
+        assert abs(average(measured(name, TASKS[3]), "test") - 0.3) < 0.006
+    assert {row["sequences"] for row in measured("pf-gru", TASKS[3])} == {"2000"}
+    (anchor,) = [row for row in rows("sequence-anchors.csv") if row["task"] == TASKS[3]]
+    assert f"from all {int(anchor['train']):,} and not from 2,000" in TEXT
