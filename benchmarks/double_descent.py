@@ -15,6 +15,7 @@ import os
 import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -95,8 +96,10 @@ def computed(cells: list[Cell], workers: int) -> Iterator[tuple[Cell, list[dict[
     if workers < 2:
         yield from ((cell, rows_of(cell)) for cell in cells)
         return
-    os.environ["OMP_NUM_THREADS"] = "1"  # read by the linear algebra of the new processes
-    with ProcessPoolExecutor(workers) as pool:
+    # New processes, not forks: linear algebra reads the variable when it is loaded. Two processes
+    # of two threads each, which wait for each other, take twenty times as long.
+    os.environ["OMP_NUM_THREADS"] = "1"
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
         waiting = {pool.submit(rows_of, cell): cell for cell in cells}
         for done in as_completed(waiting):
             yield waiting[done], done.result()
