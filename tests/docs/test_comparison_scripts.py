@@ -25,7 +25,7 @@ def script(monkeypatch):
         runpy.run_path(str(BENCHMARKS / name), run_name="__main__")
 
     yield run
-    for name in ("_sequences", "maze_evidence"):
+    for name in ("_sequences", "maze_evidence", "two_sides"):
         sys.modules.pop(name, None)
 
 
@@ -95,3 +95,19 @@ def test_an_ensemble_of_classes_averages_probabilities(script, tmp_path, capsys)
     }  # fmt: skip
     assert all(0 <= float(row["test"]) <= 1 for row in found.values())
     capsys.readouterr()
+
+
+def test_two_sides(script, tmp_path, capsys):
+    out = tmp_path / "two-sides.csv"
+    given = ("--only", "pf-gru", "lstm-equal", "--walks", 64, "--epochs", 1, "--out", out)
+    script("two_sides.py", *given)
+    exact, belief, plain = rows(out)
+    assert exact["network"] == "exact"
+    assert float(exact["last_step"]) < 0.05**2  # less than the noise of one look
+    assert float(belief["last_step"]) > float(exact["last_step"])
+    assert belief["last_step_pooled"]
+    assert (plain["last_step_pooled"], plain["both_sides"]) == ("", "0.000")
+    capsys.readouterr()
+    script("two_sides.py", *given)
+    assert capsys.readouterr().out == ""  # rows that are there are not run again
+    assert len(rows(out)) == 3

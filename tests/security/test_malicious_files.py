@@ -728,7 +728,7 @@ SCRIPT = textwrap.dedent(
 )
 
 
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="limits memory as Linux does")
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs the memory limits of Linux")
 def test_worst_attacks_on_memory_in_a_process_of_their_own(tmp_path, tampered, pruned):
     folder = tmp_path / "files"
     folder.mkdir()

@@ -25,7 +25,7 @@ from prunella.recurrent.draws import Draws, fixed_generator, initial_belief
 from prunella.recurrent.filtering import Step, When, observe, trajectory_of
 from prunella.recurrent.kernels import Activation, Norm, NormKind
 from prunella.recurrent.layers import Factory, feature_map, features, linear, weighted
-from prunella.recurrent.norm import normalisers, record, step_norm
+from prunella.recurrent.norm import NORM_STEPS, normalisers, record, step_norm
 from prunella.recurrent.resampling import Scheme, clamp_scores
 from prunella.recurrent.sequences import Steps, steps_of
 
@@ -93,7 +93,7 @@ class ParticleFilterRNN(nn.Module, abc.ABC):
         scheme: Scheme = "multinomial",
         score_clamp: bool = False,
         norm: NormKind = "feature",
-        norm_steps: int = 100,
+        norm_steps: int = NORM_STEPS,
         activation: Activation = "leaky_relu",
         control_size: int | None = 32,
         observation_size: int | None = 32,

@@ -20,7 +20,7 @@ aten = torch.ops.aten
 NormKind = Literal["feature", "slot", "none"]
 Activation = Literal["leaky_relu", "relu", "tanh"]
 SLOPE = 0.01
-_ALL_NEW = 1.0  # momentum with which a batch norm leaves nothing of the statistics before
+ALL_NEW = 1.0  # momentum with which a batch norm leaves nothing of the statistics before
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,7 +114,7 @@ def _normalise(
         return values.clone(), None
     shaped = values.unflatten(0, (-1, norm.mean.numel())) if norm.per_slot else values
     out, mean, scale = torch.native_batch_norm(
-        shaped, weight, bias, norm.mean, norm.variance, norm.batch_statistics, _ALL_NEW, norm.eps,
+        shaped, weight, bias, norm.mean, norm.variance, norm.batch_statistics, ALL_NEW, norm.eps,
     )  # fmt: skip
     if norm.batch_statistics:
         return out.view_as(values), (mean, scale)

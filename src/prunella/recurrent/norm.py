@@ -12,6 +12,7 @@ from prunella.recurrent.belief import Belief
 from prunella.recurrent.kernels import Norm
 from prunella.recurrent.layers import Factory
 
+NORM_STEPS = 100  # with statistics of their own, where nothing else is said
 MOMENTUM = 0.1  # of what is known of a step each further pass replaces so much
 EPS = 1e-5
 
@@ -81,9 +82,9 @@ class StepNorm(nn.Module):
         variance = torch.ones_like(mean)
         if not all(own):
             rows = self._rows(first, len(own))
-            known = torch.tensor(own, device=mean.device).unsqueeze(1)
-            mean = torch.where(known, mean, self.running_mean[rows].to(dtype))
-            variance = torch.where(known, variance, self.running_var[rows].to(dtype))
+            overwritten = torch.tensor(own, device=mean.device).unsqueeze(1)
+            mean = torch.where(overwritten, mean, self.running_mean[rows].to(dtype))
+            variance = torch.where(overwritten, variance, self.running_var[rows].to(dtype))
         return [
             Norm(
                 per_slot=self.per_slot, mean=mean[time], variance=variance[time],

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from prunella.recurrent.kernels import Norm
-from prunella.recurrent.norm import StepNorm, record
+from prunella.recurrent.kernels import ALL_NEW, Norm
+from prunella.recurrent.norm import NORM_STEPS, StepNorm, record
 from prunella.recurrent.sequences import steps_of
 
 
@@ -35,7 +35,7 @@ class BatchNormRNN(nn.Module):
         self.of_input = nn.Linear(input_size, gates * hidden_size)
         self.of_state = nn.Linear(hidden_size, (gates if kind == "lstm" else 2) * hidden_size)
         self.of_reset = nn.Linear(hidden_size, hidden_size) if kind == "gru" else None
-        self.norm = StepNorm(hidden_size, 100)  # as many steps as the PF layers
+        self.norm = StepNorm(hidden_size, NORM_STEPS)
 
     def forward(
         self,
@@ -80,6 +80,6 @@ class BatchNormRNN(nn.Module):
     ) -> Tensor:  # (B, H)
         scaled = F.batch_norm(
             candidate, norm.mean, norm.variance, self.norm.weight, self.norm.bias,
-            norm.batch_statistics, 1.0, norm.eps,
+            norm.batch_statistics, ALL_NEW, norm.eps,
         )  # fmt: skip
         return F.leaky_relu(scaled)

@@ -19,7 +19,7 @@ MEGABYTE = 1 << 20
 RETURN_FREED = {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536"}
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+@pytest.mark.skipif(sys.platform != "linux", reason="needs /proc and glibc, as on Linux")
 @pytest.mark.parametrize("network", ["large maps", "large weights"])
 def test_peak(network):
     # One layer's weights are 98 MB, the maps of a block 17 MB each.

