@@ -7,6 +7,7 @@ import csv
 import json
 import platform
 from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
 from pathlib import Path
 
 import torch
@@ -19,7 +20,16 @@ BUNDLED = Path(prunella.networks.__file__).parent / "weights" / "resnet20.safete
 
 
 def _declare_missing_torchvision_operators() -> list[torch.library.Library]:
-    """Let torchvision be imported beside a CPU build of torch that lacks its compiled operators."""
+    """Let torchvision be imported beside a CPU build of torch that lacks its compiled operators.
+
+    Where they are there, as with torch's builds for CUDA, they would be declared twice.
+    """
+    spec = find_spec("torchvision")
+    if spec is None or spec.origin is None:
+        return []
+    with contextlib.suppress(OSError):  # cannot be loaded beside this torch
+        torch.ops.load_library(Path(spec.origin).with_name("_C.so"))
+        return []
     libraries = []
     for schema in (
         "nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+from importlib.util import find_spec
+from pathlib import Path
 
 import pytest
 import torch
@@ -12,7 +14,16 @@ torch.set_num_threads(1)
 
 
 def _declare_missing_torchvision_operators() -> list[torch.library.Library]:
-    """Let torchvision be imported beside a CPU build of torch that lacks its compiled operators."""
+    """Let torchvision be imported beside a CPU build of torch that lacks its compiled operators.
+
+    Where they are there, as with torch's builds for CUDA, they would be declared twice.
+    """
+    spec = find_spec("torchvision")
+    if spec is None or spec.origin is None:
+        return []
+    with contextlib.suppress(OSError):  # cannot be loaded beside this torch
+        torch.ops.load_library(Path(spec.origin).with_name("_C.so"))
+        return []
     libraries = []
     for schema in (
         "nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
